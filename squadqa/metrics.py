@@ -16,11 +16,13 @@ import evaluate
 import numpy as np
 
 # %% ../nbs/05_metrics.ipynb #normalize
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
 def normalize_answer(
     text: str,  # any string
 ) -> str:  # lower case, without ASCII punctuation, without a/an/the, single spaces
     "Bring an answer into the form in which SQuAD compares answers (the official v1.1 rule, in its order)."
-    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    text = text.lower().translate(_NO_PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 # %% ../nbs/05_metrics.ipynb #exact-match

@@ -27,6 +27,12 @@ def span_scores(
     return start_logits[:, :, None] + np.lib.stride_tricks.sliding_window_view(padded, lengths, axis=1)
 
 # %% ../nbs/06_postprocessing.ipynb #top-spans
+def _largest(values: np.ndarray, n: int) -> np.ndarray:
+    "(windows, n) places of the n largest values, in the order of the places"
+    if n == 1: return values.argmax(1)[:, None]
+    n = min(n, values.shape[1])
+    return np.sort(np.argpartition(values, -n, axis=1)[:, -n:], axis=1)
+
 def top_spans(
     start_logits: np.ndarray,  # (windows, tokens); -inf where no answer may start
     end_logits: np.ndarray,  # (windows, tokens); -inf where no answer may end
@@ -34,16 +40,18 @@ def top_spans(
     max_answer_length: int,  # tokens in the longest answer
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (windows, n) first tokens, last tokens (inclusive), scores (-inf: no span); best first
     "The n best spans of each window, found among all valid ones."
-    scores = span_scores(start_logits, end_logits, max_answer_length)
-    lengths, flat = scores.shape[2], scores.reshape(len(scores), -1)
-    n = min(n, flat.shape[1])
-    if n == 1: best = flat.argmax(1)[:, None]
-    else:
-        best = np.sort(np.argpartition(-flat, n - 1, axis=1)[:, :n], axis=1)  # sorted: equal scores keep their order
-        best = np.take_along_axis(best, np.argsort(-np.take_along_axis(flat, best, 1), axis=1, kind="stable"), 1)
-    first, more = np.divmod(best, lengths)
-    last = np.minimum(first + more, scores.shape[1] - 1)  # a span with score -inf may run past the window
-    return first, last, np.take_along_axis(flat, best, 1)
+    scores, take = span_scores(start_logits, end_logits, max_answer_length), np.take_along_axis
+    tokens, lengths = scores.shape[1:]
+    starts = np.broadcast_to(np.arange(tokens), scores.shape[:2])
+    if n > 1:  # for a single span one look at all of them is faster
+        starts = _largest(scores.max(2), n)
+        scores = take(scores, starts[:, :, None], 1)
+    flat = scores.reshape(len(scores), -1)
+    best = _largest(flat, n)
+    best = take(best, np.argsort(-take(flat, best, 1), axis=1, kind="stable"), 1)
+    first = take(starts, best // lengths, 1)
+    last = np.minimum(first + best % lengths, tokens - 1)  # a span with score -inf may run past the window
+    return first, last, take(flat, best, 1)
 
 # %% ../nbs/06_postprocessing.ipynb #n-best-spans
 def _best_first(logits: np.ndarray, n: int) -> np.ndarray:

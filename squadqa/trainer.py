@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['require_qa_head', 'load_model', 'WindowCollator', 'LengthGroupedSampler', 'choose_precision', 'training_arguments',
-           'CheckpointError', 'checkpoints', 'prepare_output_dir', 'whole_or_absent', 'QATrainer', 'EpochOrder',
-           'TrainingInterrupted', 'StopOnInterrupt', 'prepare_evaluation_features', 'make_features', 'longest_first',
-           'check_fit', 'load_training_data', 'load_for_training', 'describe_run', 'build_trainer', 'FineTuneResult',
-           'summarize_run', 'learning_curve', 'public_name', 'model_card', 'save_run', 'push_run', 'run_training',
-           'fine_tune', 'predict_logits', 'Evaluation', 'evaluate_model']
+           'prepare_evaluation_features', 'make_features', 'longest_first', 'check_fit', 'load_training_data',
+           'load_for_training', 'describe_run', 'CheckpointError', 'checkpoints', 'prepare_output_dir',
+           'whole_or_absent', 'QATrainer', 'EpochOrder', 'TrainingInterrupted', 'StopOnInterrupt', 'build_trainer',
+           'FineTuneResult', 'summarize_run', 'learning_curve', 'public_name', 'model_card', 'save_run', 'run_training',
+           'fine_tune', 'predict_logits', 'Evaluation', 'evaluate_model', 'push_run']
 
 # %% ../nbs/07_trainer.ipynb #export-imports
 import inspect, json, math, os, shutil, signal, threading, time
@@ -110,7 +110,7 @@ class LengthGroupedSampler(Sampler):
         order = np.concatenate([p[np.argsort(-self.lengths[p], kind="stable")] for p in pools])
         batches = [order[i:i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         last = [batches.pop()] if len(order) % self.batch_size else []  # a smaller batch can only come last
-        rng.shuffle(batches := np.array(batches).reshape(-1, self.batch_size))
+        rng.shuffle(batches := np.array(batches, int).reshape(-1, self.batch_size))
         yield from np.concatenate([batches.ravel(), *last]).tolist()
 
 # %% ../nbs/07_trainer.ipynb #mixed-precision
@@ -161,6 +161,78 @@ def training_arguments(
                   dataloader_pin_memory=torch.cuda.is_available())
     if precision == "bf16" and not torch.cuda.is_available(): chosen["use_cpu"] = True  # or transformers asks for a GPU
     return TrainingArguments(output_dir=str(Path(output_dir).absolute()), **chosen | _evaluation(evaluate_every, has_validation) | training_args)
+
+# %% ../nbs/07_trainer.ipynb #eval-features
+def prepare_evaluation_features(
+    examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context, answers
+    tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
+    **options,  # max_length, stride, padding of `tokenize_windows`
+) -> dict[str, list]:  # model inputs, labels, example_id, offset_mapping, cls_index: one row per window
+    "Validation features that also have labels, so that an evaluation gives a loss besides EM and F1."
+    windows = tokenize_windows(tokenizer, examples["question"], examples["context"], ids=examples["id"], **options)
+    return model_inputs(windows) | label_windows(windows, examples["answers"], tokenizer) | locate_windows(windows, examples["id"], tokenizer)
+
+def make_features(
+    examples: Dataset,  # one split
+    prepare: Callable,  # one of the prepare_..._features functions
+    tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
+    **options,  # max_length, stride, padding
+) -> Dataset:  # one row per window
+    "Features of a whole split."
+    return examples.map(prepare, batched=True, remove_columns=examples.column_names, fn_kwargs={"tokenizer": tokenizer, **options},
+                        desc="Tokenizing")
+
+def longest_first(
+    features: Dataset,  # with input_ids
+) -> Dataset:  # the same rows, the longest first
+    "Sort windows by length: batches hold little padding, and too little memory shows at once."
+    return features.select(np.argsort([-len(x) for x in features["input_ids"]], kind="stable"))
+
+# %% ../nbs/07_trainer.ipynb #check-fit
+def check_fit(
+    model: PreTrainedModel,  # with a question-answering head
+    tokenizer: PreTrainedTokenizerBase,  # its tokenizer
+    max_length: int,  # tokens in a window
+) -> None:
+    "A `ValueError` where model, tokenizer and window length do not go together."
+    require_qa_head(model)
+    if len(tokenizer) > model.config.vocab_size:
+        raise ValueError(f"the tokenizer knows {len(tokenizer)} tokens, the model {model.config.vocab_size}: they do not belong together")
+    limit = getattr(model.config, "max_position_embeddings", -1)
+    if 0 < limit < max_length: raise ValueError(f"max_length={max_length} is more than the {limit} tokens that the model reads")
+
+# %% ../nbs/07_trainer.ipynb #load-training-data
+def load_training_data(
+    data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
+) -> DatasetDict:  # with a train split, checked
+    "Load and check the data before an hour is spent; a `ValueError` names what is wrong."
+    data = data if isinstance(data, DatasetDict) else load_squad(data)
+    if "train" not in data: raise ValueError(f"there is no train split, only {', '.join(data)}: pass {{'train': file, 'validation': file}}")
+    check_examples(DatasetDict({k: v for k, v in data.items() if k in ("train", "validation")})).raise_if_bad()
+    return data
+
+def load_for_training(
+    model: str | Path | PreTrainedModel,  # a preset, a Hub id, a folder, or a model
+    tokenizer: PreTrainedTokenizerBase | None,  # for a model that was built in memory
+    data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
+    *,
+    max_length: int = 384,  # tokens in a window
+    seed: int = 42,  # of the new head
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, DatasetDict]:  # ready to train
+    "Model, tokenizer and data, checked one by one and against each other."
+    in_memory = isinstance(model, torch.nn.Module)
+    if in_memory: require_qa_head(model)
+    if in_memory and not (tokenizer or model.name_or_path): raise ValueError("pass tokenizer=: this model was built in memory and names none")
+    tokenizer = tokenizer or load_tokenizer(model.name_or_path if in_memory else model)
+    data = load_training_data(data)
+    set_seed(seed)
+    model = model if in_memory else load_model(model, new_head=True)
+    check_fit(model, tokenizer, max_length)
+    return model, tokenizer, data
+
+def describe_run(model, data) -> dict[str, str]:
+    "What a model card says about where the model comes from"
+    return {"base_model": public_name(model), "dataset": public_name(data)}
 
 # %% ../nbs/07_trainer.ipynb #checkpoints
 class CheckpointError(OSError): "A checkpoint or a model could not be written; what was written before is whole."
@@ -267,78 +339,6 @@ class StopOnInterrupt(TrainerCallback):
         before = signal.signal(signal.SIGINT, self.ask)
         try: yield
         finally: signal.signal(signal.SIGINT, before)
-
-# %% ../nbs/07_trainer.ipynb #eval-features
-def prepare_evaluation_features(
-    examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context, answers
-    tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
-    **options,  # max_length, stride, padding of `tokenize_windows`
-) -> dict[str, list]:  # model inputs, labels, example_id, offset_mapping, cls_index: one row per window
-    "Validation features that also have labels, so that an evaluation gives a loss besides EM and F1."
-    windows = tokenize_windows(tokenizer, examples["question"], examples["context"], ids=examples["id"], **options)
-    return model_inputs(windows) | label_windows(windows, examples["answers"], tokenizer) | locate_windows(windows, examples["id"], tokenizer)
-
-def make_features(
-    examples: Dataset,  # one split
-    prepare: Callable,  # one of the prepare_..._features functions
-    tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
-    **options,  # max_length, stride, padding
-) -> Dataset:  # one row per window
-    "Features of a whole split."
-    return examples.map(prepare, batched=True, remove_columns=examples.column_names, fn_kwargs={"tokenizer": tokenizer, **options},
-                        desc="Tokenizing")
-
-def longest_first(
-    features: Dataset,  # with input_ids
-) -> Dataset:  # the same rows, the longest first
-    "Sort windows by length: batches hold little padding, and too little memory shows at once."
-    return features.select(np.argsort([-len(x) for x in features["input_ids"]], kind="stable"))
-
-# %% ../nbs/07_trainer.ipynb #check-fit
-def check_fit(
-    model: PreTrainedModel,  # with a question-answering head
-    tokenizer: PreTrainedTokenizerBase,  # its tokenizer
-    max_length: int,  # tokens in a window
-) -> None:
-    "A `ValueError` where model, tokenizer and window length do not go together."
-    require_qa_head(model)
-    if len(tokenizer) > model.config.vocab_size:
-        raise ValueError(f"the tokenizer knows {len(tokenizer)} tokens, the model {model.config.vocab_size}: they do not belong together")
-    limit = getattr(model.config, "max_position_embeddings", -1)
-    if 0 < limit < max_length: raise ValueError(f"max_length={max_length} is more than the {limit} tokens that the model reads")
-
-# %% ../nbs/07_trainer.ipynb #load-training-data
-def load_training_data(
-    data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
-) -> DatasetDict:  # with a train split, checked
-    "Load and check the data before an hour is spent; a `ValueError` names what is wrong."
-    data = data if isinstance(data, DatasetDict) else load_squad(data)
-    if "train" not in data: raise ValueError(f"there is no train split, only {', '.join(data)}: pass {{'train': file, 'validation': file}}")
-    check_examples(DatasetDict({k: v for k, v in data.items() if k in ("train", "validation")})).raise_if_bad()
-    return data
-
-def load_for_training(
-    model: str | Path | PreTrainedModel,  # a preset, a Hub id, a folder, or a model
-    tokenizer: PreTrainedTokenizerBase | None,  # for a model that was built in memory
-    data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
-    *,
-    max_length: int = 384,  # tokens in a window
-    seed: int = 42,  # of the new head
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, DatasetDict]:  # ready to train
-    "Model, tokenizer and data, checked one by one and against each other."
-    in_memory = isinstance(model, torch.nn.Module)
-    if in_memory: require_qa_head(model)
-    if in_memory and not (tokenizer or model.name_or_path): raise ValueError("pass tokenizer=: this model was built in memory and names none")
-    tokenizer = tokenizer or load_tokenizer(model.name_or_path if in_memory else model)
-    data = load_training_data(data)
-    set_seed(seed)
-    model = model if in_memory else load_model(model, new_head=True)
-    check_fit(model, tokenizer, max_length)
-    return model, tokenizer, data
-
-def describe_run(model, data) -> dict[str, str]:
-    "What a model card says about where the model comes from"
-    return {"base_model": public_name(model), "dataset": public_name(data)}
 
 # %% ../nbs/07_trainer.ipynb #build-trainer
 def build_trainer(
@@ -451,22 +451,6 @@ def save_run(
         (folder / "README.md").write_text(card, encoding="utf-8")
         learning_curve(result.history).savefig(folder / "learning_curve.png", dpi=120)
 
-# %% ../nbs/07_trainer.ipynb #push-run
-def push_run(
-    output_dir: str | Path,  # of a finished run
-    repo_id: str | None = None,  # "name" or "owner/name" on the Hub; the folder's name if None
-    **api_options,  # of `HfApi`: endpoint, token
-) -> str:  # address of the commit
-    "Upload a finished run, without its checkpoints, to the Hub; a failure says that nothing is lost."
-    api = HfApi(**api_options)
-    try:
-        repo = api.create_repo(repo_id or Path(output_dir).name, exist_ok=True)
-        return api.upload_folder(repo_id=repo.repo_id, folder_path=output_dir, commit_message="Upload the fine-tuned model",
-                                 ignore_patterns=["checkpoint-*", "checkpoint-*/**", ".saving/**", "training_args.bin"]).commit_url
-    except Exception as e:
-        raise ValueError(f"the model is saved in {output_dir}, but the Hub did not take it: {e}. Log in with `hf auth login`, then "
-                         "call push_run with that folder") from e
-
 # %% ../nbs/07_trainer.ipynb #run-training
 def run_training(
     trainer: QATrainer,  # from `build_trainer`
@@ -567,3 +551,19 @@ def evaluate_model(
     predictions = postprocess(*logits, features, examples, **options)
     lists = n_best_answers(*logits, features, examples, n_best=n_best, max_answer_length=options.get("max_answer_length", 30))
     return Evaluation(squad_scores(predictions, examples), predictions, lists, time.perf_counter() - start)
+
+# %% ../nbs/07_trainer.ipynb #push-run
+def push_run(
+    output_dir: str | Path,  # of a finished run
+    repo_id: str | None = None,  # "name" or "owner/name" on the Hub; the folder's name if None
+    **api_options,  # of `HfApi`: endpoint, token
+) -> str:  # address of the commit
+    "Upload a finished run, without its checkpoints, to the Hub; a failure says that nothing is lost."
+    api = HfApi(**api_options)
+    try:
+        repo = api.create_repo(repo_id or Path(output_dir).name, exist_ok=True)
+        return api.upload_folder(repo_id=repo.repo_id, folder_path=output_dir, commit_message="Upload the fine-tuned model",
+                                 ignore_patterns=["checkpoint-*", "checkpoint-*/**", ".saving/**", "training_args.bin"]).commit_url
+    except Exception as e:
+        raise ValueError(f"the model is saved in {output_dir}, but the Hub did not take it: {e}. Log in with `hf auth login`, then "
+                         "call push_run with that folder") from e

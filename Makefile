@@ -1,0 +1,55 @@
+# `make demo` and `make test` need Python 3.10 or newer, make and a package index; they set up the rest in .venv.
+PYTHON ?= python3
+PY := .venv/bin/python
+export PYTHONWARNINGS := ignore:IProgress not found
+export TOKENIZERS_PARALLELISM ?= true
+
+.PHONY: help setup demo test sync outputs docs lab clean
+help:
+	@echo "make demo     check the sample data, fine-tune a small model on it, score it, show answers (about 5 minutes)"
+	@echo "make test     everything: export in step, notebooks clean and executed, all tests"
+	@echo "make sync     bring links, package and README in step with the notebooks"
+	@echo "make outputs  run the notebooks again and keep their outputs"
+	@echo "make docs     render the site (needs Quarto)"
+	@echo "make lab      open the lessons in JupyterLab"
+
+setup: .venv/ready
+
+.venv/ready: setup.py settings.ini constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { echo "squadqa needs Python 3.10 or newer, and there is no $(PYTHON): install it, or say make PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "squadqa needs Python 3.10 or newer; $(PYTHON) is `"$(PYTHON)" --version`: say make PYTHON=/path/to/a/newer/python"; exit 1; }
+	@echo "Setting up .venv (a few minutes, once) ..."
+	@"$(PYTHON)" -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,offline]" || { echo "Installing the packages failed; see above. Is the package index within reach?"; exit 1; }
+	@touch .venv/ready
+
+demo: .venv/ready
+	@echo; echo "1. Is the data fit for training?   squadqa check sample"
+	@$(PY) -m squadqa.cli check sample
+	@echo; echo "2. Fine-tune a small encoder on it.   squadqa train --data sample --model minilm --output runs/demo"
+	@$(PY) -m squadqa.cli train --data sample --model minilm --output runs/demo --overwrite --evaluate-first --epochs 6
+	@echo; echo "3. Score it and look at three answers.   squadqa evaluate --data sample --model runs/demo --show 3"
+	@$(PY) -m squadqa.cli evaluate --data sample --model runs/demo --show 3
+	@echo; echo "That was 304 questions; the real SQuAD has 87,599. What next:"
+	@echo "  - work through the lessons: make lab, then open 01_data.ipynb"
+	@echo "  - train on SQuAD: .venv/bin/squadqa train --data rajpurkar/squad --model minilm --output runs/squad"
+	@echo "  - look into runs/demo: learning_curve.png, predictions.json, nbest.json, README.md"
+
+test: .venv/ready
+	$(PY) -m pytest
+
+sync: .venv/ready
+	$(PY) tools/sync.py
+
+outputs: .venv/ready
+	$(PY) tools/outputs.py
+
+docs: .venv/ready
+	@command -v quarto >/dev/null || { echo "The site needs Quarto, which is not on the path: install it from quarto.org, then run make docs again"; exit 1; }
+	$(PY) -m nbdev.docs 2>/dev/null || .venv/bin/nbdev_docs
+
+lab: .venv/ready
+	$(PY) -m jupyter lab nbs
+
+clean:
+	rm -rf _proc _docs build dist runs
