@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-# %% ../nbs/20_cli.ipynb #recipes
-RECIPES = {"minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0.1}}  # what suits a preset better than the course's settings
-
 # %% ../nbs/20_cli.ipynb #data-argument
 def data_source(
     text: str,  # "sample", a Hub id, a file, a folder, or "train=FILE,validation=FILE"
 ) -> str | dict[str, str]:  # what `load_squad` takes
     "Read the value of `--data`."
     if "=" not in text or Path(text).exists(): return text
-    return dict(part.split("=", 1) for part in text.split(","))
+    files = dict(part.partition("=")[::2] for part in text.split(","))
+    if not all(files) or not all(files.values()): raise ValueError(f"cannot read {text!r}: write train=FILE,validation=FILE")
+    return files
 
 # %% ../nbs/20_cli.ipynb #say
 def _say(args: argparse.Namespace, text: str, values: dict):
@@ -34,8 +33,11 @@ def check(
     "Is this data fit for training?"
     from squadqa.data import check_examples, load_squad
     report = check_examples(load_squad(data_source(args.data)))
-    _say(args, str(report), {"ok": report.ok} | asdict(report))
+    _say(args, str(report), {"ok": report.ok} | vars(report))
     return 0 if report.ok else 1
+
+# %% ../nbs/20_cli.ipynb #recipes
+RECIPES = {"minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0.1}}  # what suits a preset better than the course's settings
 
 # %% ../nbs/20_cli.ipynb #train
 TRAIN_OPTIONS = ("epochs", "learning_rate", "weight_decay", "batch_size", "max_length", "stride", "padding", "mixed_precision", "evaluate_every",
@@ -143,7 +145,7 @@ def _add_evaluate(commands):
     add("--model", required=True, metavar="DIR", help="a fine-tuned model: a folder or a Hub id")
     add("--output", metavar="DIR", help="where the files go (the model's folder)")
     add("--split", help="which split to score (validation)")
-    add("--show", type=int, default=0, metavar="N", help="print the first N questions with their answers")
+    add("--show", type=int, default=0, metavar="N", help="print N questions, spread over the data, with their answers")
     add("--batch-size", type=int, default=32, metavar="N", help="windows per forward pass (32)")
     add("--max-answer-length", type=int, default=30, metavar="N", help="tokens in the longest answer (30)")
     add("--search", choices=("exact", "n_best"), default="exact", help="every valid span, or the course's rule (exact)")
@@ -171,3 +173,5 @@ def main(
     except (ValueError, OSError) as e:
         print(f"squadqa: {e}", file=sys.stderr)
         return 1
+
+if __name__ == "__main__" and "get_ipython" not in globals(): sys.exit(main())  # python -m squadqa.cli, but not in this lesson

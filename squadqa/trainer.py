@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['require_qa_head', 'load_model', 'WindowCollator', 'LengthGroupedSampler', 'choose_precision', 'training_arguments',
            'prepare_evaluation_features', 'make_features', 'longest_first', 'check_fit', 'load_training_data',
-           'load_for_training', 'describe_run', 'CheckpointError', 'checkpoints', 'prepare_output_dir',
-           'whole_or_absent', 'QATrainer', 'EpochOrder', 'TrainingInterrupted', 'StopOnInterrupt', 'build_trainer',
-           'FineTuneResult', 'summarize_run', 'learning_curve', 'public_name', 'model_card', 'save_run', 'run_training',
-           'fine_tune', 'predict_logits', 'Evaluation', 'evaluate_model', 'push_run']
+           'load_for_training', 'CheckpointError', 'checkpoints', 'prepare_output_dir', 'whole_or_absent', 'QATrainer',
+           'EpochOrder', 'TrainingInterrupted', 'StopOnInterrupt', 'build_trainer', 'FineTuneResult', 'summarize_run',
+           'learning_curve', 'public_name', 'describe_run', 'model_card', 'save_run', 'run_training', 'fine_tune',
+           'predict_logits', 'Evaluation', 'evaluate_model', 'push_run']
 
 # %% ../nbs/07_trainer.ipynb #export-imports
 import inspect, json, math, os, shutil, signal, threading, time
@@ -131,13 +131,13 @@ def choose_precision(
 # %% ../nbs/07_trainer.ipynb #training-arguments
 def _evaluation(evaluate_every: str | int, has_validation: bool) -> dict:
     "When to evaluate and to save"
+    if evaluate_every not in ("epoch", "no") and (not isinstance(evaluate_every, int) or evaluate_every < 1):
+        raise ValueError(f"evaluate_every={evaluate_every!r} is neither 'epoch', 'no' nor a number of steps")
     if evaluate_every == "no" or not has_validation:
         steps = {} if isinstance(evaluate_every, str) else {"save_strategy": "steps", "save_steps": evaluate_every}
         return {"eval_strategy": "no", "save_strategy": "epoch"} | steps
     best = {"load_best_model_at_end": True, "metric_for_best_model": "f1", "greater_is_better": True}
     if evaluate_every == "epoch": return best | {"eval_strategy": "epoch", "save_strategy": "epoch"}
-    if not isinstance(evaluate_every, int) or evaluate_every < 1:
-        raise ValueError(f"evaluate_every={evaluate_every!r} is neither 'epoch', 'no' nor a number of steps")
     return best | {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": evaluate_every, "save_steps": evaluate_every}
 
 def training_arguments(
@@ -230,10 +230,6 @@ def load_for_training(
     check_fit(model, tokenizer, max_length)
     return model, tokenizer, data
 
-def describe_run(model, data) -> dict[str, str]:
-    "What a model card says about where the model comes from"
-    return {"base_model": public_name(model), "dataset": public_name(data)}
-
 # %% ../nbs/07_trainer.ipynb #checkpoints
 class CheckpointError(OSError): "A checkpoint or a model could not be written; what was written before is whole."
 
@@ -251,6 +247,11 @@ def checkpoints(
     return sorted(found, key=_step)
 
 # %% ../nbs/07_trainer.ipynb #prepare-output
+def _results(output_dir: Path) -> list[Path]:
+    "What a finished run left: its weights and what was measured"
+    names = ("model*.safetensors*", "trainer_state.json", "all_results.json", "learning_curve.png", "predictions.json", "nbest.json", "scores.json")
+    return [file for name in names for file in output_dir.glob(name)]
+
 def prepare_output_dir(
     output_dir: str | Path,  # where the run writes
     *,
@@ -266,6 +267,7 @@ def prepare_output_dir(
     whole = checkpoints(output_dir)
     for folder in output_dir.glob("checkpoint-*"):  # halves of a killed run, or everything
         if folder not in whole or not resume: shutil.rmtree(folder)
+    for file in [] if resume else _results(output_dir): file.unlink()  # an earlier model must not pass for the new one
     output_dir.mkdir(parents=True, exist_ok=True)
     return whole[-1] if resume and whole else None
 
@@ -325,7 +327,8 @@ class StopOnInterrupt(TrainerCallback):
         print("\nStopping after this step and saving. Press Ctrl-C again to stop at once, without saving.", flush=True)
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.asked: control.should_save = True
+        saves_anyway = args.save_strategy == "epoch" and float(state.epoch).is_integer()  # then an evaluation comes first
+        if self.asked and not saves_anyway: control.should_save = True
 
     def on_save(self, args, state, control, **kwargs):
         if self.asked:
@@ -416,6 +419,13 @@ def public_name(
     name = PRESETS.get(name, name)
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
 
+def describe_run(
+    model,  # what `fine_tune` was given
+    data,  # what `fine_tune` was given
+) -> dict[str, str]:  # base_model and dataset, as `public_name` tells them
+    "What a model card says about where the model comes from."
+    return {"base_model": public_name(model), "dataset": public_name(data)}
+
 def _card_data(result: FineTuneResult, settings: dict) -> ModelCardData:
     "The Hub's metadata: base model, task, scores"
     found = [EvalResult(task_type="question-answering", dataset_type="squad", dataset_name=f"{settings['dataset']} (validation)",
@@ -489,12 +499,12 @@ def fine_tune(
     **training_args,  # any other field of `transformers.TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "Fine-tune and keep the weights with the best F1. Bad input is a `ValueError` before the work; Ctrl-C saves first."
-    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)
     recipe = dict(epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed)
     options, settings = dict(max_length=max_length, stride=stride, padding=padding), describe_run(model, data) | recipe
     model, tokenizer, data = load_for_training(model, tokenizer, data, max_length=max_length, seed=seed)
     args = training_arguments(output_dir, **recipe, mixed_precision=mixed_precision, evaluate_every=evaluate_every,
                               has_validation="validation" in data, **training_args)
+    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)  # last: nothing is thrown away for a run that cannot start
     return run_training(build_trainer(model, tokenizer, data, args, **options), checkpoint, settings | options, push_to_hub)
 
 # %% ../nbs/07_trainer.ipynb #predict-logits
@@ -520,6 +530,7 @@ def predict_logits(
         for side, values in enumerate((out.start_logits, out.end_logits)):
             logits[side, some, :values.shape[1]] = values.float().cpu().numpy()
     model.train(training)
+    logits[:, np.arange(logits.shape[2]) >= lengths[:, None]] = -np.inf  # what was computed for the padding of a batch
     return logits[0], logits[1]
 
 # %% ../nbs/07_trainer.ipynb #evaluate-model

@@ -24,7 +24,7 @@ for _name in {names}:
 
 def cells(path: Path) -> list[dict]: return json.loads(path.read_text(encoding="utf-8"))["cells"]
 def sources(path: Path, kind: str) -> list[str]: return ["".join(c["source"]) for c in cells(path) if c["cell_type"] == kind]
-def exercises(path: Path) -> list[str]: return re.findall(r"^def check_(\w+)\(", "\n".join(sources(path, "code")), re.M)
+def exercises(path: Path) -> list[str]: return re.findall(r"^def (\w+)_solution\(", "\n".join(sources(path, "code")), re.M)
 
 
 def test_all_notebooks_are_found(): assert len(NOTEBOOKS) >= 9 and len(LESSONS) >= 8
