@@ -33,5 +33,6 @@ if __name__ == "__main__":
         "windows_per_second": training["windows_per_second"], "train_loss": training["train_loss"],
         "runs": 1, "date": time.strftime("%Y-%m-%d"), "machine": machine(),
     }
+    (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / "fine_tune_minilm.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -84,7 +84,8 @@ def evaluate(
 ) -> int:  # exit code
     "Score a fine-tuned model: EM and F1."
     from squadqa.data import load_squad
-    from squadqa.trainer import evaluate_model, load_model
+    from squadqa.modeling import load_model
+    from squadqa.trainer import evaluate_model
     from squadqa.windows import load_tokenizer
     examples = _pick_split(load_squad(data_source(args.data)), args.split)
     result = evaluate_model(load_model(args.model), load_tokenizer(args.model), examples, max_length=args.max_length, stride=args.stride,
