@@ -27,7 +27,7 @@ demo: .venv/ready
 	@echo; echo "1. Is the data fit for training?   squadqa check sample"
 	@$(PY) -m squadqa.cli check sample
 	@echo; echo "2. Fine-tune a small encoder on it.   squadqa train --data sample --model minilm --output runs/demo"
-	@$(PY) -m squadqa.cli train --data sample --model minilm --output runs/demo --overwrite --evaluate-first --epochs 6
+	@$(PY) -m squadqa.cli train --data sample --model minilm --output runs/demo --overwrite --evaluate-first --epochs 2 --batch-size 8
 	@echo; echo "3. Score it and look at three answers.   squadqa evaluate --data sample --model runs/demo --show 3"
 	@$(PY) -m squadqa.cli evaluate --data sample --model runs/demo --show 3
 	@echo; echo "That was 304 questions; the real SQuAD has 87,599. What next:"

@@ -6,7 +6,7 @@
 __all__ = ['RECIPES', 'TRAIN_OPTIONS', 'data_source', 'check', 'train', 'evaluate', 'make_parser', 'main']
 
 # %% ../nbs/20_cli.ipynb #export-imports
-import argparse, json, sys
+import argparse, json, os, sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +22,12 @@ def data_source(
     return files
 
 # %% ../nbs/20_cli.ipynb #say
+def _processes() -> int: return int(os.environ.get("WORLD_SIZE", 1))
+def _is_main() -> bool: return os.environ.get("RANK", "0") == "0"
+
 def _say(args: argparse.Namespace, text: str, values: dict):
-    "Print for people, or JSON for machines"
-    print(json.dumps(values, ensure_ascii=False) if args.json else text, flush=True)
+    "Print for people, or JSON for machines; of several processes the first speaks for all"
+    if _is_main(): print(json.dumps(values, ensure_ascii=False) if args.json else text, flush=True)
 
 # %% ../nbs/20_cli.ipynb #check
 def check(
@@ -41,7 +44,8 @@ RECIPES = {"minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0
 
 # %% ../nbs/20_cli.ipynb #train
 TRAIN_OPTIONS = ("epochs", "learning_rate", "weight_decay", "batch_size", "max_length", "stride", "padding", "mixed_precision", "evaluate_every",
-                 "eval_on_start", "gradient_accumulation_steps", "warmup_steps", "max_steps", "seed", "resume", "overwrite", "push_to_hub")
+                 "eval_on_start", "gradient_accumulation_steps", "warmup_steps", "max_steps", "max_grad_norm", "report_to", "seed", "resume", "overwrite",
+                 "push_to_hub")
 
 def _scores(row: dict) -> str: return f"EM {row['exact_match']:.2f}, F1 {row['f1']:.2f}"
 
@@ -49,7 +53,8 @@ def train(
     args: argparse.Namespace,  # data, model, output and hyperparameters
 ) -> int:  # exit code
     "Fine-tune a model."
-    from squadqa.trainer import fine_tune
+    if args.engine == "accelerate": from squadqa.loop import train_loop as fine_tune
+    else: from squadqa.trainer import fine_tune
     chosen = {name: getattr(args, name) for name in TRAIN_OPTIONS if getattr(args, name) is not None}
     result = fine_tune(args.model, data_source(args.data), args.output, **RECIPES.get(args.model, {}) | chosen, disable_tqdm=args.json)
     lines = [f"Before training: {_scores(row)}" for row in result.history[:1] if row["step"] == 0]
@@ -84,14 +89,15 @@ def evaluate(
 ) -> int:  # exit code
     "Score a fine-tuned model: EM and F1."
     from squadqa.data import load_squad
+    from squadqa.loop import evaluate_sharded, quiet_others
     from squadqa.modeling import load_model
-    from squadqa.trainer import evaluate_model
     from squadqa.windows import load_tokenizer
+    quiet_others()
     examples = _pick_split(load_squad(data_source(args.data)), args.split)
-    result = evaluate_model(load_model(args.model), load_tokenizer(args.model), examples, max_length=args.max_length, stride=args.stride,
-                            batch_size=args.batch_size, max_answer_length=args.max_answer_length, search=args.search, progress=not args.json)
+    result = evaluate_sharded(load_model(args.model), load_tokenizer(args.model), examples, max_length=args.max_length, stride=args.stride,
+                              batch_size=args.batch_size, max_answer_length=args.max_answer_length, search=args.search, progress=not args.json)
     folder = Path(args.output or args.model)
-    _write_answers(folder, result)
+    if _is_main(): _write_answers(folder, result)
     speed = f"{len(examples)} questions in {result.seconds:.0f} s ({len(examples) / result.seconds:.1f} per second)"
     lines = [*_shown(examples, result.predictions, args.show), _scores(result.scores), speed, f"predictions.json, nbest.json and scores.json are in {folder}"]
     _say(args, "\n".join(lines), {**result.scores, "questions": len(examples), "seconds": result.seconds, "output": str(folder)})
@@ -126,12 +132,15 @@ def _add_train(commands):
     add("--weight-decay", type=float, metavar="X", help="of AdamW (0.01)")
     add("--warmup-steps", type=float, metavar="N", help=f"steps, or a part of all if below 1 (0; minilm: {RECIPES['minilm']['warmup_steps']:g})")
     add("--max-steps", type=int, metavar="N", help="stop after so many optimizer steps")
+    add("--max-grad-norm", type=float, metavar="X", help="clip gradients to this norm (1)")
     add("--gradient-accumulation-steps", type=int, metavar="N", help="batches per optimizer step (1)")
     add("--mixed-precision", choices=("auto", "no", "fp16", "bf16"), help="auto: bf16 or fp16 where the GPU has it")
     add("--evaluate-every", type=_steps_or_word, metavar="epoch|N|no", help="evaluate and save each epoch (default), every N steps, or do not evaluate")
     add("--evaluate-first", dest="eval_on_start", action="store_true", default=None, help="score the model before training too")
     add("--pad-to-max-length", dest="padding", action="store_const", const="max_length", help="pad every window to --max-length, as the course does")
     add("--seed", type=int, metavar="N", help="of head, order and dropout (42)")
+    add("--engine", choices=("trainer", "accelerate"), default="trainer", help="transformers' Trainer, or the open loop of lesson 08 (trainer)")
+    add("--report-to", metavar="NAME", help="a tracker that is installed, such as tensorboard")
     add("--resume", action="store_true", help="continue from the last checkpoint in --output")
     add("--overwrite", action="store_true", help="throw away what an earlier run left in --output")
     add("--push-to-hub", nargs="?", const=True, metavar="REPO", help="upload the result to the Hub, as REPO or under the folder's name")
@@ -168,11 +177,13 @@ def main(
     "Run one command. Faults are told in a sentence, not in a traceback."
     args = make_parser().parse_args(argv)
     try: return args.run(args)
+    except Exception as e:
+        if _processes() > 1: raise  # the launcher ends the other processes; the traceback tells which one failed, and where
+        if not isinstance(e, (ValueError, OSError)): raise
+        print(f"squadqa: {e}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as e:
         print(f"\nsquadqa: {e}" if str(e) else "\nsquadqa: stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as e:
-        print(f"squadqa: {e}", file=sys.stderr)
-        return 1
 
 if __name__ == "__main__" and "get_ipython" not in globals(): sys.exit(main())  # python -m squadqa.cli, but not in this lesson
