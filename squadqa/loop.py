@@ -40,7 +40,7 @@ from .metrics import squad_scores
 from .modeling import LengthGroupedSampler, WindowCollator, check_fit, longest_first, make_features, predict_logits
 from .postprocessing import compute_metrics, n_best_answers, postprocess
 from .runs import (CheckpointError, FineTuneResult, TrainingInterrupted, checkpoints, describe_run, model_card, prepare_output_dir,
-                          push_run, whole_or_absent, write_results)
+                          push_run, whole_or_absent, why_not_written, write_results)
 from .trainer import Evaluation, StopOnInterrupt, choose_precision, load_for_training, prepare_evaluation_features
 from .validation import prepare_validation_features
 
@@ -380,9 +380,9 @@ def staged_checkpoint(
             os.replace(staging, folder)
         accelerator.wait_for_everyone()
     except (OSError, RuntimeError, SafetensorError) as e:
+        why, last = why_not_written(folder.parent, e), checkpoints(folder.parent)
         shutil.rmtree(staging, ignore_errors=True)
-        last = checkpoints(folder.parent)
-        raise CheckpointError(f"could not write {folder}: {e}. {f'The last good checkpoint is {last[-1]}' if last else 'There is no earlier checkpoint'}; "
+        raise CheckpointError(f"could not write {folder}: {why}. {f'The last good checkpoint is {last[-1]}' if last else 'There is no earlier checkpoint'}; "
                               "make room and continue with resume=True (--resume)") from e
 
 # %% ../nbs/08_accelerate.ipynb #save-checkpoint
