@@ -24,7 +24,7 @@ setup(
     keywords=cfg["keywords"],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["squadqa", "squadqa.*"]),
-    package_data={"squadqa": ["sample/*"]},
+    package_data={"squadqa": ["sample/*", "starter/*"]},
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},

@@ -83,6 +83,7 @@ def _items(obj, key: str, where: str) -> Iterator[tuple[str, object]]:
 def squad_rows(
     squad: dict,  # SQuAD json, v1.1 or v2.0: data > paragraphs > qas
     where: str = "data",  # what to call it in errors
+    answers: bool = True,  # False: questions may come without answers
 ) -> Iterator[dict]:  # one row per question: id, title, context, question, answers
     "Flatten the nested SQuAD layout; another shape is a `ValueError` that names the place."
     for at_article, article in _items(squad, "data", where):
@@ -90,7 +91,7 @@ def squad_rows(
             context = _get(paragraph, "context", at_paragraph)
             for at, qa in _items(paragraph, "qas", at_paragraph):
                 yield {"id": _get(qa, "id", at), "title": article.get("title", ""), "context": context,
-                       "question": _get(qa, "question", at), "answers": answer_lists(_get(qa, "answers", at), at)}
+                       "question": _get(qa, "question", at), "answers": answer_lists(_get(qa, "answers", at) if answers else qa.get("answers", []), at)}
 
 # %% ../nbs/01_data.ipynb #to-dataset
 def check_columns(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['span_scores', 'top_spans', 'course_spans', 'find_spans', 'offset_arrays', 'windows_of', 'null_scores', 'postprocess',
-           'compute_metrics', 'n_best_answers']
+           'compute_metrics', 'distinct_spans', 'n_best_answers']
 
 # %% ../nbs/06_postprocessing.ipynb #export-imports
 from collections.abc import Sequence
@@ -206,6 +206,18 @@ def compute_metrics(
     return squad_scores(postprocess(start_logits, end_logits, features, examples, **options), examples)
 
 # %% ../nbs/06_postprocessing.ipynb #n-best-answers
+def distinct_spans(
+    starts: np.ndarray,  # (windows, n) first characters
+    ends: np.ndarray,  # (windows, n) characters after the last ones
+    scores: np.ndarray,  # (windows, n); -inf: no span
+    n: int,  # spans to keep
+) -> list[tuple[int, int, float]]:  # (start, end, score), best first
+    "The best spans of one example; one that is seen in several windows counts once, with its best score."
+    best = {}
+    for start, end, score in zip(starts.ravel().tolist(), ends.ravel().tolist(), scores.ravel().tolist()):
+        if score > best.get((start, end), -np.inf): best[start, end] = score
+    return [(*span, score) for span, score in sorted(best.items(), key=lambda item: -item[1])[:n]]
+
 def n_best_answers(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
@@ -219,9 +231,6 @@ def n_best_answers(
     table, answers = windows_of(features, examples), {}
     found = _char_spans(start_logits, end_logits, features, n_best=n_best, max_answer_length=max_answer_length, search="top")
     for i, context, windows in zip(_column(examples, "id"), _column(examples, "context"), table):
-        best = {}
-        for start, end, score in zip(*(a[windows].ravel().tolist() for a in found)):
-            if score > best.get((start, end), -np.inf): best[start, end] = score
-        ranked = sorted(best.items(), key=lambda item: -item[1])[:n_best]
-        answers[i] = [{"text": context[s:e], "start": s, "end": e, "score": score} for (s, e), score in ranked]
+        answers[i] = [{"text": context[start:end], "start": start, "end": end, "score": score}
+                      for start, end, score in distinct_spans(*(f[windows] for f in found), n_best)]
     return answers

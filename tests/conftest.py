@@ -16,6 +16,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
 
 
+def pytest_configure(config): config.pluginmanager.register(TellFailures(config), "tell-failures")
+
+
+class TellFailures:
+    "A failure is told when it happens, not only at the end: a run that is cut off has told it."
+    def __init__(self, config): self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed: self.config.pluginmanager.get_plugin("terminalreporter").write_line(f"\n{report.nodeid} ({report.when})\n{report.longreprtext[-6000:]}")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     "The folder with SQuAD and real tokenizers."

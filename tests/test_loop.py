@@ -1,21 +1,22 @@
 """The open loop: the Trainer's run bit for bit, many processes as one, and nothing lost when a process is killed or raises."""
-import errno, inspect, json, multiprocessing, os, re, signal, socket, subprocess, sys, time
+import errno, inspect, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, PartialState
 from datasets import DatasetDict
 from transformers import AutoConfig, AutoModelForQuestionAnswering, BertForQuestionAnswering, Trainer, TrainingArguments, set_seed
 
 from conftest import ROOT, tiny_config
 from hub_server import HubServer
+from processes import alone, processes
 from squadqa import loop as module
-from squadqa.loop import (LOOP_ARGUMENTS, decay_groups, evaluate_sharded, gather_logits, make_accelerator, make_loader, merge_shards, own_share,
-                          plan_steps, train_loop)
+from squadqa.distributed import evaluate_sharded, gather_logits, make_accelerator, make_loader, merge_shards, own_share, plan_steps
+from squadqa.loop import train_loop
 from squadqa.modeling import load_model, longest_first, make_features, predict_logits
 from squadqa.runs import CheckpointError, TrainingInterrupted, checkpoints
+from squadqa.step import LOOP_ARGUMENTS, decay_groups
 from squadqa.trainer import evaluate_model, fine_tune, prepare_evaluation_features
 from squadqa.windows import load_tokenizer
 
@@ -25,46 +26,6 @@ ENGINES = {"trainer": fine_tune, "accelerate": train_loop}
 
 def weights(folder) -> dict: return AutoModelForQuestionAnswering.from_pretrained(folder).state_dict()
 def same(a: dict, b: dict) -> bool: return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-# Real processes, forked so that they start at once: a kill or an exception ends them, not the tests.
-FORK = multiprocessing.get_context("fork")
-
-
-def _enter(function, results, rank, world, port):
-    torch.set_num_threads(1)
-    AcceleratorState._reset_state(True)
-    if world > 1:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-                          MASTER_PORT=str(port), OMP_NUM_THREADS="1")
-    found = function()
-    assert PartialState().num_processes == world  # they found each other
-    results.put((rank, found))
-
-
-def processes(function, world: int = 2, timeout: float = 120) -> list:
-    "What each of `world` processes gives back; a list of exit codes if one of them dies."
-    results = FORK.Queue()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    started = [FORK.Process(target=_enter, args=(function, results, rank, world, port)) for rank in range(world)]
-    for p in started: p.start()
-    try:
-        found, end = {}, time.monotonic() + timeout
-        while len(found) < world and time.monotonic() < end:
-            while not results.empty(): found.update([results.get()])
-            if any(p.exitcode for p in started): break
-            time.sleep(0.02)
-        for p in started:
-            if len(found) < world: p.kill()
-            p.join(10)
-        return [found[rank] for rank in range(world)] if len(found) == world else [p.exitcode for p in started]
-    finally:
-        for p in started: p.kill()
-
-
-def alone(function): return processes(function, 1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -379,16 +340,17 @@ FAULTY = """
 import os, sys, time
 os.environ["TQDM_DISABLE"] = "1"
 from pathlib import Path
-from squadqa import cli, loop
+from squadqa import cli, loop, step
 where, rank, clock = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
-real, calls = getattr(loop, where), []
+home = loop if hasattr(loop, where) else step  # the module that calls it
+real, calls = getattr(home, where), []
 def faulty(*args, **kwargs):
     calls.append(1)
     if os.environ["RANK"] == rank and len(calls) == 2:
         Path(clock).write_text(str(time.time()))
         raise RuntimeError(f"process {rank} found a fault in {where}")
     return real(*args, **kwargs)
-setattr(loop, where, faulty)
+setattr(home, where, faulty)
 sys.exit(cli.main())
 """
 
