@@ -134,9 +134,9 @@ def answer(
     if not questions: raise ValueError("there is no question: ask with --question, or with --questions FILE, one a line")
     context, options = args.text if args.text is not None else _read(args.context), _ask_options(args, top_k=args.top_k)
     if not context.strip(): raise ValueError("the context is empty")
-    found = _answerer(args).answer_all([(q, context) for q in questions], options)
+    found = _answerer(args).stream(({"question": q, "context": context} for q in questions), **asdict(options))
     for question, answers in zip(questions, found):
-        print(json.dumps({"question": question, **(answers[0] if args.top_k == 1 else {"answers": answers})}, ensure_ascii=False))
+        print(json.dumps({"question": question, **(answers if args.top_k == 1 else {"answers": answers})}, ensure_ascii=False))
     return 0
 
 # %% ../nbs/20_cli.ipynb #predict

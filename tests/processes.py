@@ -3,9 +3,11 @@
 They are forked from a server that has imported everything and computed nothing: a process whose OpenMP threads have
 worked must not be forked, its children would wait for those threads for ever.
 """
-import multiprocessing, os, socket, time
+import multiprocessing, os, socket, subprocess, sys, time
 
 import cloudpickle
+
+from conftest import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["squadqa.loop", "squadqa.cli", "pytest"])
@@ -47,3 +49,12 @@ def processes(function, world: int = 2, timeout: float = 120) -> list:
 
 
 def alone(function): return processes(function, 1)[0]
+
+
+def launch(words: list, **environment) -> tuple[subprocess.CompletedProcess, float]:
+    "Two processes of `accelerate launch`, on the CPU where there is no GPU; what they said, and the seconds they took."
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+               "--main_process_port", "0", *map(str, words)]
+    start = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment, cwd=ROOT)
+    return done, time.monotonic() - start

@@ -3,21 +3,23 @@ import json, os, subprocess, sys
 
 import pytest
 
+from conftest import ROOT
+from processes import launch
 from squadqa.data import load_squad
 
 SMALL = ["--max-length", "128", "--stride", "32"]
 
 
-def squadqa(*words, cwd=None):
-    "Run one command in a process of its own."
-    return subprocess.run([sys.executable, "-m", "squadqa.cli", *map(str, words)], capture_output=True, text=True, cwd=cwd)
+def squadqa(*words, cwd=None, said=None):
+    "Run one command in a process of its own; `said` is its standard input."
+    return subprocess.run([sys.executable, "-m", "squadqa.cli", *map(str, words)], capture_output=True, text=True, cwd=cwd, input=said)
 
 
 def test_help_of_every_command():
-    commands = [[], ["check"], ["train"], ["evaluate"]]
+    commands = [[], ["check"], ["train"], ["evaluate"], ["answer"], ["predict"], ["demo"]]
     texts = [squadqa(*c, "--help") for c in commands]
     assert all(t.returncode == 0 and "usage: squadqa" in t.stdout for t in texts)
-    assert all(c in texts[0].stdout for c in ("check", "train", "evaluate"))
+    assert all(c in texts[0].stdout for c in ("check", "train", "evaluate", "answer", "predict", "demo"))
     assert squadqa().returncode == 2 and squadqa("check").returncode == 2 and squadqa("train", "--data", "sample").returncode == 2
 
 
@@ -99,3 +101,58 @@ def test_two_files_as_data(trained, tmp_path):
 def test_console_script_is_installed():
     script = os.path.join(os.path.dirname(sys.executable), "squadqa")
     assert subprocess.run([script, "check", "sample"], capture_output=True, text=True).returncode == 0
+
+
+# Asking
+
+CONTEXT = "His cat had waited on the quay 🐈 since noon, and the lamp was lit at eight."
+
+
+def test_answer_from_flags_files_and_standard_input(tmp_path):
+    (tmp_path / "context.txt").write_text(CONTEXT, encoding="utf-8")
+    (tmp_path / "questions.txt").write_text("Where did the cat wait?\n\nWhen was the lamp lit?\n")
+    flags = squadqa("answer", "--question", "Where did the cat wait?", "--question", "When was the lamp lit?", "--text", CONTEXT)
+    assert flags.returncode == 0, flags.stderr
+    rows = [json.loads(line) for line in flags.stdout.splitlines()]
+    assert [r["question"] for r in rows] == ["Where did the cat wait?", "When was the lamp lit?"]
+    for r in rows: assert set(r) == {"question", "score", "start", "end", "answer"} and CONTEXT[r["start"]:r["end"]] == r["answer"] and 0 < r["score"] <= 1
+    assert "quay" in rows[0]["answer"] and "starter" in flags.stderr
+    files = squadqa("answer", "--questions", "questions.txt", "--context", "context.txt", cwd=tmp_path)
+    stdin = squadqa("answer", "--questions", tmp_path / "questions.txt", "--context", "-", said=CONTEXT)
+    asked = squadqa("answer", "--questions", "-", "--context", "context.txt", cwd=tmp_path, said="Where did the cat wait?\nWhen was the lamp lit?")
+    assert files.stdout == stdin.stdout == asked.stdout == flags.stdout
+    several = json.loads(squadqa("answer", "--question", "When?", "--text", CONTEXT, "--top-k", "3", "--no-answer").stdout)
+    assert len(several["answers"]) == 3
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--question", "Who?", "--context", "gone.txt"], "no file gone.txt"), (["--text", "He."], "there is no question"),
+    (["--questions", "-", "--context", "-"], "only one of"), (["--question", " ", "--text", "He."], "the question is empty"),
+    (["--question", "Who?", "--text", " "], "the context is empty"), (["--question", "Who?", "--text", "He.", "--top-k", "0"], "top_k=0"),
+    (["--question", "Who?", "--text", "He.", "--model", "minilm"], "no trained question-answering head"),
+])
+def test_faults_of_answer(words, said, tmp_path):
+    done = squadqa("answer", *words, cwd=tmp_path, said="")
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_predict(tiny_folder, tmp_path):
+    common = ["predict", "--model", tiny_folder, *SMALL]
+    rows = load_squad()["validation"].select(range(8)).to_list()
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps({k: r[k] for k in ("id", "question", "context")}) + "\n" for r in rows))
+    done = squadqa(*common, "--input", "q.jsonl", "--output", "a.jsonl", "--n-best", "3", cwd=tmp_path)
+    assert done.returncode == 0 and "8 questions in" in done.stdout and "per second" in done.stdout, done.stderr
+    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [a["id"] for a in answers] == [r["id"] for r in rows] and all(len(a["n_best"]) == 3 for a in answers)
+    again = squadqa(*common, "--input", "q.jsonl", "--output", "a.jsonl", cwd=tmp_path)
+    assert again.returncode == 1 and "--overwrite" in again.stderr
+    values = json.loads(squadqa(*common, "--input", "q.jsonl", "--output", "a.jsonl", "--overwrite", "--json", cwd=tmp_path).stdout)
+    assert values["questions"] == 8 and values["output"] == "a.jsonl"
+
+
+def test_predict_under_a_launcher_writes_the_same_file(tiny_folder, tmp_path):
+    words = ["-m", "squadqa.cli", "predict", "--model", tiny_folder, *SMALL, "--input", ROOT / "squadqa" / "sample" / "train-v1.1.json"]
+    two, _ = launch([*words, "--output", tmp_path / "two.jsonl"])
+    assert two.returncode == 0 and two.stdout.count("questions in") == 1, two.stderr[-3000:]
+    subprocess.run([sys.executable, *map(str, words), "--output", tmp_path / "one.jsonl"], check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes() and len((tmp_path / "one.jsonl").read_bytes().splitlines()) == 304

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, BertForQuest
 
 from conftest import ROOT, tiny_config
 from hub_server import HubServer
-from processes import alone, processes
+from processes import alone, launch, processes
 from squadqa import loop as module
 from squadqa.distributed import evaluate_sharded, gather_logits, make_accelerator, make_loader, merge_shards, own_share, plan_steps
 from squadqa.loop import train_loop
@@ -326,15 +326,6 @@ def test_merging_by_row(): assert merge_shards([(2, "c"), (0, "a"), (1, "b")]) =
 
 
 # One process that raises
-
-def launch(words: list[str], **environment) -> tuple[subprocess.CompletedProcess, float]:
-    "Two processes of `accelerate launch`, on the CPU where there is no GPU; what they said, and the seconds they took."
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-               "--main_process_port", "0", *words]
-    start = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment, cwd=ROOT)
-    return done, time.monotonic() - start
-
 
 FAULTY = """
 import os, sys, time

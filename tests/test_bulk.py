@@ -1,0 +1,166 @@
+"""Files of questions become files of answers: whole, in order, the same after a kill and on several processes."""
+import csv, json, os, signal, subprocess, sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import ROOT
+from processes import alone, processes
+from squadqa import bulk
+from squadqa.bulk import predict_file, read_questions
+from squadqa.data import load_squad
+from squadqa.inference import AskOptions, QuestionAnswerer
+
+OPTIONS = AskOptions(max_seq_len=96, doc_stride=24, top_k=2)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    "60 questions of the sample, long contexts among them, in all formats."
+    folder = tmp_path_factory.mktemp("questions")
+    rows = [{k: r[k] for k in ("id", "question", "context")} for r in load_squad()["validation"].select(range(60))]
+    (folder / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    with (folder / "q.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "q.parquet")
+    squad = {"data": [{"paragraphs": [{"context": r["context"], "qas": [{"id": r["id"], "question": r["question"]}]} for r in rows]}]}
+    (folder / "q.json").write_text(json.dumps(squad))
+    (folder / "flat.json").write_text(json.dumps(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(questions, tiny_folder, tmp_path_factory):
+    "The answers of a run that nothing interrupts."
+    output = tmp_path_factory.mktemp("expected") / "a.jsonl"
+    assert alone(lambda: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8)) == 60
+    return output.read_bytes()
+
+
+def test_all_formats_hold_the_same_questions(questions):
+    rows = list(read_questions(questions / "q.jsonl"))
+    assert len(rows) == 60 and set(rows[0]) == {"id", "question", "context"}
+    for name in ("q.csv", "q.parquet", "q.json", "flat.json"): assert list(read_questions(questions / name)) == rows, name
+
+
+def test_answers_are_those_of_the_question_answerer(questions, tiny_folder, expected):
+    rows = [json.loads(line) for line in expected.splitlines()]
+    asked = list(read_questions(questions / "q.jsonl"))
+    found = QuestionAnswerer(tiny_folder)([q["question"] for q in asked], [q["context"] for q in asked], max_seq_len=96, doc_stride=24, top_k=2)
+    assert [r["id"] for r in rows] == [q["id"] for q in asked]
+    for row, answers in zip(rows, found):
+        assert [a["answer"] for a in row["n_best"]] == [a["answer"] for a in answers] and row["answer"] == answers[0]["answer"]
+
+
+def test_parquet_has_the_same_answers(questions, tiny_folder, expected, tmp_path):
+    alone(lambda: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.parquet", options=OPTIONS, chunk=8))
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [json.loads(line) for line in expected.splitlines()]
+    assert os.listdir(tmp_path) == ["a.parquet"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 8])
+@pytest.mark.parametrize("half", [False, True], ids=["between chunks", "in a line"])
+def test_killed_and_resumed(number, half, questions, tiny_folder, expected, tmp_path):
+    "Byte for byte the file of a run that was never killed."
+    output = tmp_path / "a.jsonl"
+    run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8, **more)
+    def dies():
+        real, calls = bulk.answer_rows, []
+        def answer_rows(*args):
+            calls.append(1)
+            if len(calls) == number: os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args)
+        bulk.answer_rows = answer_rows
+        run()
+    assert alone(dies) == -signal.SIGKILL and not output.exists()
+    part = tmp_path / "a.jsonl.part0"
+    assert len(part.read_bytes().splitlines()) == number
+    if half:
+        with part.open("ab") as file: file.write(b'{"chunk": 7, "rows": [{"id": "x", "ans')
+    with pytest.raises(ValueError, match="(?s)interrupted run left.*--resume.*--overwrite"): run()
+    def count():
+        real, calls = bulk.answer_rows, []
+        bulk.answer_rows = lambda *args: calls.append(1) or real(*args)
+        run(resume=True)
+        return len(calls)
+    assert alone(count) == 8 - (number - 1)  # nothing is answered twice
+    assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_processes_write_the_same_file(world, questions, tiny_folder, expected, tmp_path):
+    output = tmp_path / "a.jsonl"
+    processes(lambda: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8), world)
+    assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_begun_on_two_processes_finished_on_one(questions, tiny_folder, expected, tmp_path):
+    output = tmp_path / "a.jsonl"
+    run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8, **more)
+    def dies():
+        real, calls = bulk.answer_rows, []
+        def answer_rows(*args):
+            calls.append(1)
+            if len(calls) == 3: os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args)
+        bulk.answer_rows = answer_rows
+        run()
+    processes(dies)
+    assert len(list(tmp_path.glob("a.jsonl.part*"))) == 2
+    alone(lambda: run(resume=True))
+    assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_nothing_is_lost_by_accident(questions, tiny_folder, tmp_path):
+    answerer, output = QuestionAnswerer(tiny_folder), tmp_path / "a.jsonl"
+    output.write_text("precious")
+    with pytest.raises(ValueError, match="exists.*--overwrite"): predict_file(answerer, questions / "q.jsonl", output)
+    assert output.read_text() == "precious"
+    predict_file(answerer, questions / "q.jsonl", output, overwrite=True, progress=False)
+    assert len(output.read_text().splitlines()) == 60
+    part = tmp_path / "b.jsonl.part0"
+    part.write_text(json.dumps({"questions": "others.jsonl"}) + "\n")
+    with pytest.raises(ValueError, match="other settings.*others.jsonl"): predict_file(answerer, questions / "q.jsonl", tmp_path / "b.jsonl", resume=True)
+
+
+@pytest.mark.parametrize("name, text, said", [
+    ("a.jsonl", '{"question": "Who?", "context": "He."}\n{"question": "Who?"}\n', "row 1 .*the context is None"),
+    ("a.jsonl", '{"question": "Who?", "context": "He."}\n{broken\n', "line 2 is not JSON"),
+    ("a.jsonl", '{"question": " ", "context": "He.", "id": "q7"}\n', "'q7'.*the question is ' '"),
+    ("a.jsonl", "[1]\n", "is no row"), ("a.csv", "Question,Text\nWho?,He.\n", "columns: Question, Text"),
+    ("a.txt", "x", "known are .jsonl"), ("a.json", '{"x": 1}', "no 'data'"),
+])
+def test_bad_files(name, text, said, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=said): list(read_questions(tmp_path / name))
+    with pytest.raises(ValueError, match="no file"): list(read_questions(tmp_path / "gone.jsonl"))
+
+
+def test_output_formats(questions, tiny_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"\.jsonl or \.parquet"): predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.csv")
+
+
+MEASURE = """
+import resource, sys
+from squadqa.bulk import predict_file
+from squadqa.inference import QuestionAnswerer
+predict_file(QuestionAnswerer(sys.argv[1]), sys.argv[2], sys.argv[3], progress=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow(tiny_folder, tmp_path):
+    "Ten times as many questions: the same memory, within a tenth."
+    peaks = []
+    for n in (1_000, 10_000):
+        with (tmp_path / f"{n}.jsonl").open("w") as file:
+            for i in range(n): file.write(json.dumps({"question": f"Who waited {i} hours?", "context": f"The cat {i} waited on the quay."}) + "\n")
+        done = subprocess.run([sys.executable, "-c", MEASURE, str(tiny_folder), str(tmp_path / f"{n}.jsonl"), str(tmp_path / f"{n}.parquet")], capture_output=True, text=True,
+                              cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]))
+        assert pq.read_metadata(tmp_path / f"{n}.parquet").num_rows == n
+    assert peaks[1] < 1.1 * peaks[0], peaks
