@@ -317,9 +317,9 @@ def train_loop(
     "What `fine_tune` does, as an open loop: alone, or on every process of `accelerate launch`."
     options, output_dir = loop_arguments(training_args, evaluate_every), Path(output_dir).absolute()
     accelerator = _accelerator(output_dir, mixed_precision, options)
-    checkpoint = start_from(accelerator, output_dir, resume=resume, overwrite=overwrite)
     recipe = dict(epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed)
     windows, settings = dict(max_length=max_length, stride=stride, padding=padding), describe_run(model, data) | recipe
     model, tokenizer, data = load_for_training(model, tokenizer, data, max_length=max_length, seed=seed)
+    checkpoint = start_from(accelerator, output_dir, resume=resume, overwrite=overwrite)  # last: nothing is thrown away for a run that cannot start
     run = build_run(accelerator, model, tokenizer, data, output_dir, recipe, windows, evaluate_every, options)
     return train_run(run, checkpoint, settings | windows, push_to_hub)

@@ -49,7 +49,7 @@ def require_qa_head(
 # %% ../nbs/06a_modeling.ipynb #load-model
 def read_settings(
     folder: str | Path,  # of a model
-) -> dict:  # base_sha256 of an adapter's base, ...; empty if there are none
+) -> dict:  # base_sha256 and config (changes of the base's configuration) of an adapter, null_threshold; empty if there are none
     "What squadqa keeps beside a model's weights, in `squadqa.json`."
     path = Path(folder) / "squadqa.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -74,7 +74,7 @@ def load_model(
     source = resolve_model(base or folder)
     try:
         with _quiet_loading():
-            model, info = AutoModelForQuestionAnswering.from_pretrained(source, output_loading_info=True)
+            model, info = AutoModelForQuestionAnswering.from_pretrained(source, output_loading_info=True, **read_settings(folder).get("config", {}))
             if base: model = _add_change(model, source, folder)
     except (OSError, ValueError) as e:
         hint = "Without the Hub, this encoder can be installed: pip install 'squadqa[offline]'. " if source == PRESETS["minilm"] else ""

@@ -8,7 +8,7 @@ __all__ = ['choose_precision', 'training_arguments', 'prepare_evaluation_feature
            'fine_tune', 'Evaluation', 'evaluate_model']
 
 # %% ../nbs/07_trainer.ipynb #export-imports
-import shutil, signal, threading, time
+import json, shutil, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +264,8 @@ def fine_tune(
     args = training_arguments(output_dir, **recipe, mixed_precision=mixed_precision, evaluate_every=evaluate_every,
                               has_validation="validation" in data, **training_args)
     checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)  # last: nothing is thrown away for a run that cannot start
+    if checkpoint and "log_history" not in json.loads((checkpoint / "trainer_state.json").read_text()):
+        raise ValueError(f"{checkpoint} was not written by the Trainer: continue it with train_loop (--engine accelerate)")
     return run_training(build_trainer(model, tokenizer, data, args, **options), checkpoint, settings | options, push_to_hub)
 
 # %% ../nbs/07_trainer.ipynb #evaluate-model

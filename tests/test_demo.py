@@ -1,7 +1,6 @@
 """The page to ask on: its HTML over random text, and the page itself in a real browser, on a machine that nothing leaves."""
 import html, os, re, shutil, socket, subprocess, sys, time
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -193,9 +192,9 @@ def test_fault_of_the_model_tells_no_secret(page):
 def test_keyboard_alone_and_examples(page):
     first = page.box("Context").input_value()
     assert len(first) > 100  # something can be asked at once
-    page.button("What is the stage between snow and ice called?").press("Enter")
-    page.page.wait_for_function("() => [...document.querySelectorAll('textarea')].some(t => t.value.startsWith('A glacier forms'))")
-    page.box("Question").fill("What is firn")
+    page.button("Who introduced the moka pot?").press("Enter")
+    page.page.wait_for_function("() => [...document.querySelectorAll('textarea')].some(t => t.value.startsWith('Arabica'))")
+    page.box("Question").fill("What is a peaberry")
     focused = "() => document.activeElement.innerText?.trim()"
     for _ in range(12):
         page.page.keyboard.press("Tab")
@@ -203,12 +202,12 @@ def test_keyboard_alone_and_examples(page):
     assert page.page.evaluate(focused) == "Ask"
     page.page.keyboard.press("Enter")
     page.result.filter(has_text="score 0.750").wait_for()
-    assert page.marks() == ["firn"] and page.shown() != first
+    assert page.marks() == ["peaberry"] and page.shown() != first
 
 
 def test_names_for_screen_readers(page):
-    assert page.page.get_by_role("slider", name="Answers to show").count() == 1 and page.button("Ask").count() == 1
     page.ask(CONTEXT, "Which crane?", "score 0.750")
+    assert page.page.get_by_role("slider", name="Answers to show").count() == 1 and page.button("Ask").count() == 1
     assert page.result.locator("[aria-live=polite]").count() == 1
     assert page.result.get_by_role("region", name="The context, answer marked").count() == 1
     assert page.result.get_by_role("columnheader").all_text_contents() == ["Rank", "Answer", "Score", "Start", "End"]
@@ -237,10 +236,10 @@ CONTRAST = """selector => {
 
 @pytest.mark.parametrize("page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
 def test_readable_in_light_and_dark(page, request):
-    dark = "dark" in request.node.name
     page.ask(CONTEXT, "Which crane?", "score 0.750")
-    assert page.page.evaluate("() => document.body.classList.contains('dark')") == dark
-    for selector in ("#answer mark", ".qa-answer", ".qa-context", "#answer td", "#answer th", "#answer caption", "button.primary", "textarea"):
+    assert page.page.evaluate("() => document.body.classList.contains('dark')") == (request.node.callspec.id == "dark")
+    for selector in ("#answer mark", ".qa-answer", ".qa-context", "#answer td", "#answer th", "#answer caption", "button.primary", "textarea",
+                     "label", "label span", "label div", ".prose p"):
         found = page.page.evaluate(CONTRAST, selector)
         assert found and min(found) >= 4.5, f"{selector}: {found}"
     page.ask(CONTEXT, "", "is empty")
@@ -253,8 +252,9 @@ def test_fits_a_phone(page):
     assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 360
 
 
-def test_line_is_bounded(server):
+def test_line_is_bounded():
     "One question at a time is answered, so many may wait; the next is refused."
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'squadqa[demo]'")
     from squadqa.demo import MAX_WAITING, build_demo
     built = build_demo(lambda *a, **k: None, examples=[])
     assert built._queue.max_size == MAX_WAITING and {f.concurrency_limit for f in built.fns.values()} <= {1, "default"}

@@ -219,6 +219,7 @@ def test_resuming_something_else_is_refused(finished, tiny_folder, small_data, t
     with pytest.raises(ValueError, match="windows_together=8, this run has 4"):
         train_loop(str(tiny_folder), small_data, tmp_path / "accelerate", **RUN | {"batch_size": 4}, resume=True)
     with pytest.raises(ValueError, match="written by the Trainer"): train_loop(str(tiny_folder), small_data, tmp_path / "trainer", **RUN, resume=True)
+    with pytest.raises(ValueError, match="not written by the Trainer"): fine_tune(str(tiny_folder), small_data, tmp_path / "accelerate", **RUN, resume=True)
     assert len(checkpoints(tmp_path / "accelerate")) == len(checkpoints(finished[0] / "accelerate"))
 
 
@@ -352,7 +353,7 @@ def test_a_process_that_raises_ends_the_launch(where, rank, tiny_folder, tmp_pat
     done, _ = launch([str(tmp_path / "faulty.py"), where, str(rank), str(tmp_path / "clock"), "train", "--engine", "accelerate", "--data", "sample", "--model", str(tiny_folder),
                       "--output", str(tmp_path / "run"), "--max-length", "128", "--stride", "32", "--evaluate-every", "3"])
     seconds = time.time() - float((tmp_path / "clock").read_text())
-    assert done.returncode not in (0, None) and seconds < 20, seconds
+    assert done.returncode not in (0, None) and seconds < 45, seconds  # about 5 on a machine with nothing else to do; a hang would be minutes
     assert f"process {rank} found a fault in {where}" in done.stderr and "Traceback" in done.stderr and "faulty.py" in done.stderr
     found = list((tmp_path / "run").glob("checkpoint-*"))
     assert sorted(found) == sorted(checkpoints(tmp_path / "run")) and not (tmp_path / "run" / "model.safetensors").exists()
