@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM ?= true
 
 .PHONY: help setup demo test sync outputs docs lab clean
 help:
-	@echo "make demo     check the sample data, fine-tune a small model on it, score it, show answers (about 5 minutes)"
+	@echo "make demo     check the sample data, fine-tune the starter on it, score it, ask it (a few minutes)"
 	@echo "make test     everything: export in step, notebooks clean and executed, all tests"
 	@echo "make sync     bring links, package and README in step with the notebooks"
 	@echo "make outputs  run the notebooks again and keep their outputs"
@@ -20,17 +20,20 @@ setup: .venv/ready
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "squadqa needs Python 3.10 or newer; $(PYTHON) is `"$(PYTHON)" --version`: say make PYTHON=/path/to/a/newer/python"; exit 1; }
 	@echo "Setting up .venv (a few minutes, once) ..."
 	@"$(PYTHON)" -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
-	@$(PY) -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev,offline]" || { echo "Installing the packages failed; see above. Is the package index within reach?"; exit 1; }
+	@$(PY) -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev,offline,demo]" || { echo "Installing the packages failed; see above. Is the package index within reach?"; exit 1; }
 	@touch .venv/ready
 
 demo: .venv/ready
 	@echo; echo "1. Is the data fit for training?   squadqa check sample"
 	@$(PY) -m squadqa.cli check sample
-	@echo; echo "2. Fine-tune a small encoder on it.   squadqa train --data sample --model minilm --output runs/demo"
-	@$(PY) -m squadqa.cli train --data sample --model minilm --output runs/demo --overwrite --evaluate-first --epochs 2 --batch-size 8
-	@echo; echo "3. Score it and look at three answers.   squadqa evaluate --data sample --model runs/demo --show 3"
-	@$(PY) -m squadqa.cli evaluate --data sample --model runs/demo --show 3
-	@echo; echo "That was 304 questions; the real SQuAD has 87,599. What next:"
+	@echo; echo "2. Fine-tune the starter on it.   squadqa train --data sample --model starter --output runs/demo"
+	@$(PY) -m squadqa.cli train --data sample --model starter --output runs/demo --overwrite --evaluate-first --epochs 2
+	@echo; echo "3. Score it.   squadqa evaluate --data sample --model runs/demo"
+	@$(PY) -m squadqa.cli evaluate --data sample --model runs/demo
+	@echo; echo "4. Ask it.   squadqa answer --model runs/demo --context CONTRIBUTING.md --question ..."
+	@$(PY) -m squadqa.cli answer --model runs/demo --context squadqa/sample/README.md --question "How many passages are there?" --question "What is the licence?" --question "Who wrote them?"
+	@echo; echo "What next:"
+	@echo "  - ask on a page: .venv/bin/squadqa demo"
 	@echo "  - work through the lessons: make lab, then open 01_data.ipynb"
 	@echo "  - train on SQuAD: .venv/bin/squadqa train --data rajpurkar/squad --model minilm --output runs/squad"
 	@echo "  - look into runs/demo: learning_curve.png, predictions.json, nbest.json, README.md"

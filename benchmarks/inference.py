@@ -11,14 +11,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def questions_of(folder: Path, n: int, long: bool) -> tuple[list[dict], list[dict]]:
-    "Pairs to ask and their reference answers: the first n questions, or 20 texts of 20,000 characters with five questions each"
+def questions_of(folder: Path, n: int, long: bool, n_texts: int = 20) -> tuple[list[dict], list[dict]]:
+    "Pairs to ask and their reference answers: the first n questions, or texts of 20,000 characters with five questions each"
     from squadqa.data import load_squad
     dev = load_squad(folder / "dev-v1.1.json")["validation"]
     if not long: return [{"question": r["question"], "context": r["context"]} for r in dev.select(range(n))], dev.select(range(n)).to_list()
     texts, pairs = list(dict.fromkeys(dev["context"][:])), []
     questions = dev["question"][:]
-    for i in range(20):
+    for i in range(n_texts):
         text = ""
         while len(text) < 20_000: text += texts.pop(0) + "\n"
         pairs += [{"question": questions[i * 400 + 7 * k], "context": text[:20_000]} for k in range(5)]
@@ -65,7 +65,7 @@ def differences(ours: list[dict], old: list[dict], pairs: list[dict]) -> list[di
 
 
 def compare(args, model: str, long: bool) -> dict:
-    pairs, references = questions_of(args.data, args.questions, long)
+    pairs, references = questions_of(args.data, args.questions, long, args.texts)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(json.dumps(pairs))
         file.flush()
@@ -112,6 +112,7 @@ def main():
     parser.add_argument("--old-python", type=Path, required=True)
     parser.add_argument("--model", default="starter")
     parser.add_argument("--questions", type=int, default=1000)
+    parser.add_argument("--texts", type=int, default=20, help="of 20,000 characters")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

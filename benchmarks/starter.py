@@ -12,7 +12,7 @@ from datasets import DatasetDict
 from machine import machine
 from transformers import set_seed
 
-from squadqa.adapters import add_adapter
+from squadqa.adapters import add_adapter, pack_adapter
 from squadqa.data import load_squad
 from squadqa.modeling import load_model
 from squadqa.trainer import evaluate_model, fine_tune
@@ -43,8 +43,8 @@ def main():
     results = {"recipe": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k not in ("data", "output")},
                "train_seconds": round(time.time() - start), "steps": run.steps, "best_step": run.best_step, "history": run.history, "machine": machine()}
     if not args.questions:
-        merged = model.merge_and_unload()
-        evaluation = evaluate_model(merged, tokenizer, validation, progress=False)
+        pack_adapter(args.output, args.output / "packed", config={"attention_probs_dropout_prob": 0.0})
+        evaluation = evaluate_model(load_model(args.output / "packed"), tokenizer, validation, progress=False)
         results |= {"validation": evaluation.scores, "evaluation_seconds": round(evaluation.seconds)}
     (args.output / "starter.json").write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps({k: v for k, v in results.items() if k not in ("history", "machine")}), flush=True)

@@ -6,7 +6,7 @@
 __all__ = ['add_adapter', 'pack_adapter']
 
 # %% ../nbs/07b_adapters.ipynb #export-imports
-import hashlib, json
+import hashlib, json, warnings
 from pathlib import Path
 
 import torch
@@ -23,15 +23,17 @@ def add_adapter(
     rank: int = 64,  # rows of A and columns of B; a linear layer of (n, m) weights gets rank * (n + m) new ones
     alpha: float | None = None,  # the change is alpha / rank * B @ A; alpha = rank if None
     attention_dropout: float = 0.0,  # 0 lets the CPU and the GPU take their fast attention
-):  # a `PeftModel`: only the adapter and the head learn; its `save_pretrained` writes only them
+) -> torch.nn.Module:  # a `PeftModel`: only the adapter and the head learn; its `save_pretrained` writes only them
     "Freeze a model, and put a low-rank adapter (LoRA) beside each of its linear layers."
     try: from peft import LoraConfig, get_peft_model
     except ImportError as e: raise ValueError("an adapter needs peft: pip install 'squadqa[offline]'") from e
     if rank < 1: raise ValueError(f"rank={rank} must be at least 1")
     for name, module in model.named_modules():
         if name.endswith("attention.self"): module.dropout.p = attention_dropout
-    adapted = get_peft_model(model, LoraConfig(task_type="QUESTION_ANS", r=rank, lora_alpha=alpha or rank, target_modules="all-linear",
-                                               modules_to_save=["qa_outputs"]))
+    config = LoraConfig(task_type="QUESTION_ANS", r=rank, lora_alpha=alpha or rank, target_modules="all-linear", modules_to_save=["qa_outputs"])
+    with warnings.catch_warnings():  # peft may call old names of transformers
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = get_peft_model(model, config)
     if model.name_or_path == str(offline_minilm()): adapted.peft_config["default"].base_model_name_or_path = PRESETS["minilm"]  # no folder of this machine
     return adapted
 
@@ -43,12 +45,13 @@ def pack_adapter(
 ) -> int:  # bytes of its weights
     "Copy an adapter in half precision, and note the SHA-256 of the weights that it was trained over."
     source, output = Path(source), Path(output)
+    if not (source / "adapter_model.safetensors").is_file(): raise ValueError(f"there is no adapter in {source}: pass a folder that `add_adapter`'s model was saved in")
     output.mkdir(parents=True, exist_ok=True)
     weights = load_file(source / "adapter_model.safetensors")
     save_file({name: w.to(torch.float16).contiguous() for name, w in weights.items()}, output / "adapter_model.safetensors", {"format": "pt"})
-    config = json.loads((source / "adapter_config.json").read_text())
+    config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     base = Path(cached_file(resolve_model(config["base_model_name_or_path"]), "model.safetensors"))
     about = {"base": config["base_model_name_or_path"], "base_sha256": hashlib.sha256(base.read_bytes()).hexdigest()} | about
-    (output / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    (output / "squadqa.json").write_text(json.dumps(about, indent=1) + "\n")
+    (output / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (output / "squadqa.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return (output / "adapter_model.safetensors").stat().st_size

@@ -41,7 +41,8 @@ def check(
     return 0 if report.ok else 1
 
 # %% ../nbs/20_cli.ipynb #recipes
-RECIPES = {"minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0.1}}  # what suits a preset better than the course's settings
+RECIPES = {"minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0.1},  # what suits a preset better than the course's settings
+           "starter": {"learning_rate": 5e-5, "batch_size": 16, "warmup_steps": 0.1}}
 
 # %% ../nbs/20_cli.ipynb #train
 TRAIN_OPTIONS = ("epochs", "learning_rate", "weight_decay", "batch_size", "max_length", "stride", "padding", "mixed_precision", "evaluate_every",
@@ -183,13 +184,13 @@ def _add_train(commands):
     parser = commands.add_parser("train", help="fine-tune a model", description="Fine-tune a model and keep the weights with the best F1. Ctrl-C saves the state; --resume continues.")
     add = parser.add_argument
     add("--data", required=True, help='"sample", a Hub id, a file, a folder, or train=FILE,validation=FILE')
-    add("--model", default="minilm", help='a preset ("minilm", "bert"), a Hub id or a folder (minilm)')
+    add("--model", default="minilm", help='a preset ("minilm", "bert", "starter"), a Hub id or a folder (minilm)')
     add("--output", required=True, metavar="DIR", help="a new or empty folder for the model, its checkpoints and results")
     add("--epochs", type=float, metavar="N", help="passes over the data (3)")
-    add("--learning-rate", type=float, metavar="X", help=f"top of the schedule (2e-5; minilm: {RECIPES['minilm']['learning_rate']:g})")
-    add("--batch-size", type=int, metavar="N", help=f"windows per device and step (8; minilm: {RECIPES['minilm']['batch_size']})")
+    add("--learning-rate", type=float, metavar="X", help=f"top of the schedule (2e-5; minilm: {RECIPES['minilm']['learning_rate']:g}, starter: {RECIPES['starter']['learning_rate']:g})")
+    add("--batch-size", type=int, metavar="N", help=f"windows per device and step (8; minilm and starter: {RECIPES['minilm']['batch_size']})")
     add("--weight-decay", type=float, metavar="X", help="of AdamW (0.01)")
-    add("--warmup-steps", type=float, metavar="N", help=f"steps, or a part of all if below 1 (0; minilm: {RECIPES['minilm']['warmup_steps']:g})")
+    add("--warmup-steps", type=float, metavar="N", help=f"steps, or a part of all if below 1 (0; minilm and starter: {RECIPES['minilm']['warmup_steps']:g})")
     add("--max-steps", type=int, metavar="N", help="stop after so many optimizer steps")
     add("--max-grad-norm", type=float, metavar="X", help="clip gradients to this norm (1)")
     add("--gradient-accumulation-steps", type=int, metavar="N", help="batches per optimizer step (1)")

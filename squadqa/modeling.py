@@ -49,7 +49,7 @@ def require_qa_head(
 # %% ../nbs/06a_modeling.ipynb #load-model
 def read_settings(
     folder: str | Path,  # of a model
-) -> dict:  # base_sha256 and config (changes of the base's configuration) of an adapter, null_threshold; empty if there are none
+) -> dict:  # base_sha256, token_types and config (changes of the base's configuration) of an adapter, null_threshold; empty if there are none
     "What squadqa keeps beside a model's weights, in `squadqa.json`."
     path = Path(folder) / "squadqa.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -58,7 +58,11 @@ def _add_change(model: PreTrainedModel, source: str, folder: str) -> PreTrainedM
     "Add an adapter's change to the weights of the model that it was trained over"
     try: from peft import PeftModel
     except ImportError as e: raise ValueError("it is an adapter, which needs peft: pip install 'squadqa[offline]'") from e
-    wanted = read_settings(folder).get("base_sha256")
+    about = read_settings(folder)
+    table = getattr(getattr(model.base_model, "embeddings", None), "token_type_embeddings", None)
+    if table is not None and not about.get("token_types", False):  # peft's question-answering wrapper trains without token types
+        with torch.no_grad(): table.weight[:] = table.weight[0].clone()
+    wanted = about.get("base_sha256")
     digest = wanted and hashlib.sha256(Path(cached_file(source, "model.safetensors")).read_bytes()).hexdigest()
     if digest != wanted: raise ValueError(f"its adapter was trained over weights with SHA-256 {wanted}; those of {source} have {digest}")
     return PeftModel.from_pretrained(model, folder).merge_and_unload()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 from transformers import AutoConfig, AutoModelForQuestionAnswering, BertForQuestionAnswering, set_seed
 
-from conftest import tiny_config
+from conftest import ROOT, tiny_config
 from squadqa.inference import AskOptions, QuestionAnswerer, make_windows, pair_layout, pipeline, tokenize_contexts, window_stride
 from squadqa.modeling import load_model, predict_logits
 from squadqa.trainer import evaluate_model
@@ -288,6 +288,25 @@ def test_the_starter(capsys):
     context = "His cat had waited on the quay since noon, and the lamp was lit at eight."
     assert answerer("Where did the cat wait?", context)["answer"] in ("quay", "the quay", "on the quay")
     assert answerer("When was the lamp lit?", context)["answer"] in ("eight", "at eight")
+
+
+def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):
+    "peft's wrapper passes no token types on, so an adapter that is added to the weights must not see them either."
+    from squadqa.adapters import add_adapter, pack_adapter
+    from squadqa.modeling import make_features
+    from squadqa.validation import prepare_validation_features
+    set_seed(0)
+    adapted = add_adapter(load_model("minilm", new_head=True), rank=4).eval()
+    for name, p in adapted.named_parameters():
+        if "lora_B" in name: torch.nn.init.normal_(p, std=0.02)
+    adapted.save_pretrained(tmp_path / "raw")
+    pack_adapter(tmp_path / "raw", tmp_path / "packed")
+    features = make_features(small_data["validation"].select(range(4)), prepare_validation_features, minilm, max_length=96, stride=24, padding=False)
+    expected = predict_logits(adapted, features, minilm, progress=False)[0]
+    assert "token_type_ids" in features.column_names and str(ROOT) not in (tmp_path / "raw" / "adapter_config.json").read_text()
+    for folder, atol in (("raw", 1e-4), ("packed", 0.05)):  # packed: half precision
+        real = np.isfinite(expected)
+        np.testing.assert_allclose(predict_logits(load_model(tmp_path / folder), features, minilm, progress=False)[0][real], expected[real], atol=atol)
 
 
 def test_a_wrong_encoder_is_refused(tmp_path):
