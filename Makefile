@@ -30,8 +30,8 @@ demo: .venv/ready
 	@$(PY) -m squadqa.cli train --data sample --model starter --output runs/demo --overwrite --evaluate-first --epochs 2
 	@echo; echo "3. Score it.   squadqa evaluate --data sample --model runs/demo"
 	@$(PY) -m squadqa.cli evaluate --data sample --model runs/demo
-	@echo; echo "4. Ask it.   squadqa answer --model runs/demo --context CONTRIBUTING.md --question ..."
-	@$(PY) -m squadqa.cli answer --model runs/demo --context squadqa/sample/README.md --question "How many passages are there?" --question "What is the licence?" --question "Who wrote them?"
+	@echo; echo "4. Ask it.   squadqa answer --model runs/demo --text ... --question ..."
+	@$(PY) -m squadqa.cli answer --model runs/demo --text "The ferry leaves Gråvik at nine, and the keeper's cat, Pixel, waits on the quay. In winter it sails on Mondays only." --question "When does the ferry leave?" --question "Where does the cat wait?" --question "What is the cat called?"
 	@echo; echo "What next:"
 	@echo "  - ask on a page: .venv/bin/squadqa demo"
 	@echo "  - work through the lessons: make lab, then open 01_data.ipynb"

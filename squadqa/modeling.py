@@ -65,7 +65,7 @@ def _add_change(model: PreTrainedModel, source: str, folder: str) -> PreTrainedM
     wanted = about.get("base_sha256")
     digest = wanted and hashlib.sha256(Path(cached_file(source, "model.safetensors")).read_bytes()).hexdigest()
     if digest != wanted: raise ValueError(f"its adapter was trained over weights with SHA-256 {wanted}; those of {source} have {digest}")
-    return PeftModel.from_pretrained(model, folder).merge_and_unload()
+    return PeftModel.from_pretrained(model, folder).merge_and_unload().requires_grad_(True)  # a whole model again, that can be trained on
 
 def load_model(
     name: str | Path,  # a preset, a Hub id or a folder, of a whole model or of an adapter (PEFT)

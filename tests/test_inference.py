@@ -288,6 +288,7 @@ def test_the_starter(capsys):
     context = "His cat had waited on the quay since noon, and the lamp was lit at eight."
     assert answerer("Where did the cat wait?", context)["answer"] in ("quay", "the quay", "on the quay")
     assert answerer("When was the lamp lit?", context)["answer"] in ("eight", "at eight")
+    assert all(p.requires_grad for p in answerer.model.parameters())  # it can be trained on
 
 
 def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):
