@@ -122,7 +122,7 @@ def test_nothing_is_lost_by_accident(questions, tiny_folder, tmp_path):
     predict_file(answerer, questions / "q.jsonl", output, overwrite=True, progress=False)
     assert len(output.read_text().splitlines()) == 60
     part = tmp_path / "b.jsonl.part0"
-    part.write_text(json.dumps({"questions": "others.jsonl"}) + "\n")
+    part.write_text(json.dumps({"questions": "others.jsonl", "chunk": 256}) + "\n")  # the settings are no chunk
     with pytest.raises(ValueError, match="other settings.*others.jsonl"): predict_file(answerer, questions / "q.jsonl", tmp_path / "b.jsonl", resume=True)
 
 
