@@ -61,6 +61,16 @@ def test_parquet_has_the_same_answers(questions, tiny_folder, expected, tmp_path
     assert os.listdir(tmp_path) == ["a.parquet"]
 
 
+def die_at_chunk(number: int):
+    "The process dies while it answers this chunk."
+    real, calls = bulk.answer_rows, []
+    def answer_rows(*args):
+        calls.append(1)
+        if len(calls) == number: os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)
+    bulk.answer_rows = answer_rows
+
+
 @pytest.mark.parametrize("number", [1, 2, 5, 8])
 @pytest.mark.parametrize("half", [False, True], ids=["between chunks", "in a line"])
 def test_killed_and_resumed(number, half, questions, tiny_folder, expected, tmp_path):
@@ -68,12 +78,7 @@ def test_killed_and_resumed(number, half, questions, tiny_folder, expected, tmp_
     output = tmp_path / "a.jsonl"
     run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8, **more)
     def dies():
-        real, calls = bulk.answer_rows, []
-        def answer_rows(*args):
-            calls.append(1)
-            if len(calls) == number: os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args)
-        bulk.answer_rows = answer_rows
+        die_at_chunk(number)
         run()
     assert alone(dies) == -signal.SIGKILL and not output.exists()
     part = tmp_path / "a.jsonl.part0"
@@ -101,12 +106,7 @@ def test_begun_on_two_processes_finished_on_one(questions, tiny_folder, expected
     output = tmp_path / "a.jsonl"
     run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8, **more)
     def dies():
-        real, calls = bulk.answer_rows, []
-        def answer_rows(*args):
-            calls.append(1)
-            if len(calls) == 3: os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args)
-        bulk.answer_rows = answer_rows
+        die_at_chunk(3)
         run()
     processes(dies)
     assert len(list(tmp_path.glob("a.jsonl.part*"))) == 2
