@@ -49,7 +49,7 @@ outputs: .venv/ready
 
 docs: .venv/ready
 	@command -v quarto >/dev/null || { echo "The site needs Quarto, which is not on the path: install it from quarto.org, then run make docs again"; exit 1; }
-	$(PY) -m nbdev.docs 2>/dev/null || .venv/bin/nbdev_docs
+	$(PY) tools/pages.py --render
 
 lab: .venv/ready
 	$(PY) -m jupyter lab nbs

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['MIN_ROOM', 'NO_SPAN', 'load_pipeline', 'PairLayout', 'pair_layout', 'ContextTokens', 'tokenize_contexts',
            'word_offsets', 'Window', 'make_windows', 'AskOptions', 'window_stride', 'Asked', 'prepare_questions',
-           'log_total', 'window_masks', 'decode', 'as_pairs', 'chunks', 'cast', 'pick_device', 'describe_starter',
-           'QuestionAnswerer', 'pipeline']
+           'log_total', 'window_masks', 'decode', 'as_pairs', 'chunks', 'describe_starter', 'QuestionAnswerer',
+           'pipeline']
 
 # %% ../nbs/09_inference.ipynb #export-imports
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .modeling import check_fit, load_model, max_tokens, predict_logits, read_settings
+from .performance import cast, pack_linears, pick_device
 from .postprocessing import distinct_spans, find_spans, null_scores
 from .windows import check_lengths, context_index, find_cls, load_tokenizer, require_fast, resolve_model
 
@@ -291,29 +291,6 @@ def chunks(
             chunk, size = [], 0
     if chunk: yield chunk
 
-# %% ../nbs/09_inference.ipynb #cast
-def cast(
-    model: PreTrainedModel,  # in full precision
-    dtype: str | torch.dtype | None,  # "int8" (CPU), "bfloat16", "float16", "float32", a torch.dtype; None: as it is
-) -> PreTrainedModel:  # a copy for int8; else the same model, changed
-    "Let a model compute in fewer bits. int8: dynamic quantisation of the linear layers by PyTorch."
-    if dtype is None: return model
-    if dtype == "int8":
-        with warnings.catch_warnings():  # PyTorch announces a successor, which those who ask cannot choose
-            warnings.simplefilter("ignore")
-            return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point: raise ValueError(f"dtype={dtype!r} is none of 'int8', 'float32', 'bfloat16', 'float16'")
-    return model.to(kind)
-
-def pick_device(
-    device: str | int | torch.device | None = None,  # a name, the number of a GPU, -1 for the CPU, or None
-) -> torch.device:  # None becomes a GPU if there is one
-    "Where to compute."
-    if device is None: device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if isinstance(device, int): device = f"cuda:{device}" if device >= 0 else "cpu"
-    return torch.device(device)
-
 # %% ../nbs/09_inference.ipynb #describe-starter
 def describe_starter() -> str:  # one line
     "What the starter is, and how well it answers."
@@ -328,12 +305,13 @@ class QuestionAnswerer:
                  tokenizer: str | Path | PreTrainedTokenizerBase | None = None,  # its fast tokenizer, if it is not the model's own
                  *,
                  device: str | int | torch.device | None = None,  # None: a GPU if there is one; -1: the CPU
-                 batch_size: int = 32,  # windows per forward pass
+                 batch_size: int = 32,  # windows per forward pass; fewer on a CPU where they are long
                  dtype: str | torch.dtype | None = None,  # "int8" (CPU), "bfloat16", "float16"; None: as it is
                 ):
         name = "starter" if model is None else model if isinstance(model, (str, Path)) else getattr(model, "name_or_path", "")
         if not (name or tokenizer): raise ValueError("pass tokenizer=: this model was built in memory and names none")
-        loaded = load_model(name) if model is None or isinstance(model, (str, Path)) else model
+        own = model is None or isinstance(model, (str, Path))  # loaded here, so that nobody else wants to train or save it
+        loaded = load_model(name) if own else model
         if isinstance(tokenizer, (str, Path)) or tokenizer is None: tokenizer = load_tokenizer(tokenizer or name)
         require_fast(tokenizer)
         check_fit(loaded, tokenizer, 1)
@@ -341,6 +319,7 @@ class QuestionAnswerer:
         self.max_tokens = min(tokenizer.model_max_length, max_tokens(loaded) or tokenizer.model_max_length)
         self.null_threshold = read_settings(resolve_model(name)).get("null_threshold", 0.0) if name else 0.0
         self.model, self.dtype = cast(loaded.to(pick_device("cpu" if dtype == "int8" else device)).eval(), dtype), dtype
+        if own: pack_linears(self.model)
         if model is None: print(f"squadqa answers with its starter: {describe_starter()}")
 
     def __call__(self,

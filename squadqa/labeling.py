@@ -31,9 +31,10 @@ def token_span(
 ) -> tuple[int, int] | None:  # first and last token (inclusive), counted from the first context token
     "The tokens that hold the answer; None if the window does not hold all of it."
     starts, ends = np.asarray(offsets).T
-    if starts[0] > start_char or ends[-1] < end_char: return None
-    first = np.flatnonzero(starts <= start_char)[-1]
-    last = np.flatnonzero(ends >= end_char)[0]
+    own = np.flatnonzero((starts < end_char) & (ends > start_char))  # tokens with a character of the answer
+    if starts[0] > start_char or ends[-1] < end_char or not len(own): return None
+    first = np.flatnonzero(starts <= max(start_char, starts[own[0]]))[-1]  # characters that the tokenizer drops belong to no token:
+    last = np.flatnonzero(ends >= min(end_char, ends[own[-1]]))[0]  # at an edge of the answer they must not draw its neighbour in
     return int(min(first, last)), int(last)  # tokens that share characters can have first > last
 
 # %% ../nbs/03_labeling.ipynb #label-windows

@@ -8,12 +8,12 @@ __all__ = ['span_scores', 'top_spans', 'course_spans', 'find_spans', 'offset_arr
 
 # %% ../nbs/06_postprocessing.ipynb #export-imports
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
-from .metrics import squad_scores
+if TYPE_CHECKING: from datasets import Dataset  # slow to import, and who holds one has it already
 
 # %% ../nbs/06_postprocessing.ipynb #span-scores
 def span_scores(
@@ -111,10 +111,10 @@ def _arrow_offsets(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return table[..., 0], table[..., 1]
 
 def offset_arrays(
-    features: Dataset | Sequence[dict],  # with offset_mapping: None or (start, end) per token
+    features: "Dataset | Sequence[dict]",  # with offset_mapping: None or (start, end) per token
 ) -> tuple[np.ndarray, np.ndarray]:  # (windows, tokens) start and end characters (exclusive), -1 outside the context
     "Offsets as two arrays, as wide as the longest window."
-    if isinstance(features, Dataset):
+    if hasattr(features, "column_names"):
         return _arrow_offsets(features.select_columns("offset_mapping").with_format("arrow")[:]["offset_mapping"])
     rows = pa.array([f["offset_mapping"] for f in features], pa.list_(pa.list_(pa.int64())))
     return _arrow_offsets(pa.chunked_array([rows]))
@@ -122,12 +122,12 @@ def offset_arrays(
 # %% ../nbs/06_postprocessing.ipynb #window-table
 def _column(rows, name: str, default=None) -> list:
     "A column of a data set or of a list of dicts"
-    if isinstance(rows, Dataset): return rows[name][:] if name in rows.column_names else [default] * len(rows)
+    if hasattr(rows, "column_names"): return rows[name][:] if name in rows.column_names else [default] * len(rows)
     return [row.get(name, default) for row in rows]
 
 def windows_of(
-    features: Dataset | Sequence[dict],  # with example_id
-    examples: Dataset | Sequence[dict],  # with id
+    features: "Dataset | Sequence[dict]",  # with example_id
+    examples: "Dataset | Sequence[dict]",  # with id
 ) -> list[list[int]]:  # for each example the numbers of its windows
     "Which windows belong to which example; an example without any is a `ValueError`."
     ids = _column(examples, "id")
@@ -144,7 +144,7 @@ def windows_of(
 def null_scores(
     start_logits: np.ndarray,  # (windows, tokens)
     end_logits: np.ndarray,  # (windows, tokens)
-    features: Dataset | Sequence[dict],  # with cls_index (0 where it is missing)
+    features: "Dataset | Sequence[dict]",  # with cls_index (0 where it is missing)
 ) -> np.ndarray:  # (windows,) start plus end logit of the CLS token
     "How much each window says that the answer is not in it."
     rows, cls = np.arange(len(start_logits)), np.array(_column(features, "cls_index", 0))
@@ -175,8 +175,8 @@ def _char_spans(start_logits, end_logits, features, **options) -> tuple[np.ndarr
 def postprocess(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
-    features: Dataset | Sequence[dict],  # from `prepare_validation_features`: example_id, offset_mapping, cls_index
-    examples: Dataset | Sequence[dict],  # id and context
+    features: "Dataset | Sequence[dict]",  # from `prepare_validation_features`: example_id, offset_mapping, cls_index
+    examples: "Dataset | Sequence[dict]",  # id and context
     *,
     n_best: int = 20,  # with search="n_best": starts and ends to pair
     max_answer_length: int = 30,  # tokens in the longest answer
@@ -198,11 +198,12 @@ def postprocess(
 def compute_metrics(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
-    features: Dataset | Sequence[dict],  # from `prepare_validation_features`
-    examples: Dataset | Sequence[dict],  # id, context and answers
+    features: "Dataset | Sequence[dict]",  # from `prepare_validation_features`
+    examples: "Dataset | Sequence[dict]",  # id, context and answers
     **options,  # of `postprocess`
 ) -> dict[str, float]:  # exact_match and f1, 0..100
     "Post-process and score."
+    from squadqa.metrics import squad_scores  # slow to import, and asking does without
     return squad_scores(postprocess(start_logits, end_logits, features, examples, **options), examples)
 
 # %% ../nbs/06_postprocessing.ipynb #n-best-answers
@@ -221,8 +222,8 @@ def distinct_spans(
 def n_best_answers(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
-    features: Dataset | Sequence[dict],  # from `prepare_validation_features`
-    examples: Dataset | Sequence[dict],  # id and context
+    features: "Dataset | Sequence[dict]",  # from `prepare_validation_features`
+    examples: "Dataset | Sequence[dict]",  # id and context
     *,
     n_best: int = 20,  # answers per example
     max_answer_length: int = 30,  # tokens in the longest answer

@@ -1,5 +1,5 @@
 """The command line as people call it: real processes, exit codes, messages, files."""
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys
 
 import pytest
 
@@ -16,10 +16,10 @@ def squadqa(*words, cwd=None, said=None):
 
 
 def test_help_of_every_command():
-    commands = [[], ["check"], ["train"], ["evaluate"], ["answer"], ["predict"], ["demo"]]
+    commands = [[], ["check"], ["convert"], ["train"], ["evaluate"], ["answer"], ["predict"], ["demo"]]
     texts = [squadqa(*c, "--help") for c in commands]
     assert all(t.returncode == 0 and "usage: squadqa" in t.stdout for t in texts)
-    assert all(c in texts[0].stdout for c in ("check", "train", "evaluate", "answer", "predict", "demo"))
+    assert all(c in texts[0].stdout for c in ("check", "convert", "train", "evaluate", "answer", "predict", "demo"))
     assert squadqa().returncode == 2 and squadqa("check").returncode == 2 and squadqa("train", "--data", "sample").returncode == 2
 
 
@@ -156,3 +156,48 @@ def test_predict_under_a_launcher_writes_the_same_file(tiny_folder, tmp_path):
     assert two.returncode == 0 and two.stdout.count("questions in") == 1, two.stderr[-3000:]
     subprocess.run([sys.executable, *map(str, words), "--output", tmp_path / "one.jsonl"], check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes() and len((tmp_path / "one.jsonl").read_bytes().splitlines()) == 304
+
+
+@pytest.fixture
+def copy_of_tiny(tiny_folder, tmp_path):
+    "A folder of the tiny model that may be written into."
+    return shutil.copytree(tiny_folder, tmp_path / "tiny")
+
+
+def test_threshold_is_fitted_stored_and_used(copy_of_tiny):
+    words = ["evaluate", "--data", "sample-v2", "--model", copy_of_tiny, *SMALL, "--json"]
+    before, fitted, after = (json.loads(squadqa(*words, *more).stdout) for more in ([], ["--fit-threshold"], []))
+    assert before["null_threshold"] == 0 and before["HasAns_total"] == before["NoAns_total"] == 60
+    stored = json.loads((copy_of_tiny / "squadqa.json").read_text())["null_threshold"]
+    assert stored == fitted["null_threshold"] == after["null_threshold"] != 0
+    assert fitted["f1"] == after["f1"] == pytest.approx(fitted["best_f1"]) and fitted["f1"] > before["f1"]
+    texts = json.loads((copy_of_tiny / "predictions.json").read_text())
+    assert len(texts) == 120 and "" in texts.values()
+
+
+def test_report_and_language(copy_of_tiny):
+    done = squadqa("evaluate", "--data", "sample", "--model", copy_of_tiny, *SMALL, "--language", "de", "--report")
+    assert done.returncode == 0, done.stderr
+    page = (copy_of_tiny / "report.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and "src=\"http" not in page and "report.html" in done.stdout
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--language", "tlh"], "tlh"),
+    (["--fit-threshold"], "is no folder"),
+    (["--data", "faq.csv", "--question-column", "Frage"], "no column Frage"),
+])
+def test_evaluate_refuses_before_the_work(words, said, tmp_path):
+    (tmp_path / "faq.csv").write_text("question,context,answer\nWhen?,It opens at nine.,nine\n", encoding="utf-8")
+    done = squadqa("evaluate", "--data", "sample", "--model", "starter", *words, cwd=tmp_path)
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_convert_then_check(tmp_path):
+    (tmp_path / "faq.csv").write_text("Frage,Text,Antwort\nWhen?,It opens at nine. By nine all is sold.,nine\n", encoding="utf-8")
+    words = ["convert", "faq.csv", "faq.json", "--question-column", "Frage", "--context-column", "Text", "--answer-column", "Antwort"]
+    doubt = squadqa(*words, cwd=tmp_path)
+    assert doubt.returncode == 1 and "--unclear first" in doubt.stderr and not (tmp_path / "faq.json").exists()
+    assert squadqa(*words, "--unclear", "first", cwd=tmp_path).returncode == 0
+    assert "1 examples over 1 contexts" in squadqa("check", "faq.json", cwd=tmp_path).stdout
+    assert squadqa(*words, "--unclear", "first", cwd=tmp_path).returncode == 1  # nothing is written over

@@ -75,9 +75,9 @@ def test_public_names_work_in_a_fresh_process(module):
 
 def test_modules_import_earlier_lessons_only():
     "The order of the lessons is the order of the dependencies."
-    order = {json.loads(p.read_text())["cells"] and next(re.search(r"default_exp (\w+)", "".join(c["source"])) for c in json.loads(p.read_text())["cells"]
-             if "default_exp" in "".join(c["source"]))[1]: i for i, p in enumerate(LESSONS)}
-    assert set(order) == set(MODULES)
+    named = [re.findall(r"^#\| *default_exp (\w+)", "\n".join("".join(c["source"]) for c in json.loads(p.read_text())["cells"]), re.M) for p in LESSONS]
+    order = {names[0]: i for i, names in enumerate(named) if names}
+    assert set(order) == set(MODULES) and {p.stem for p, names in zip(LESSONS, named) if not names} <= {"11_architectures"}  # it exports nothing
     found = []
     for module, place in order.items():
         used = re.findall(r"from (?:squadqa)?\.(\w+) import", (ROOT / "squadqa" / f"{module}.py").read_text())

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import outputs
 
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
-LESSONS = [p for p in NOTEBOOKS if p.stem != "index"]
+LESSONS = [p for p in NOTEBOOKS if p.stem[0].isdigit()]  # index and glossary are pages of their own kind
 
 # Appended to each lesson: every solution passes its check, and the empty stub fails it with a message.
 TRY_EXERCISES = """

@@ -5,7 +5,7 @@
 - the package, from the notebooks (nbdev_export)
 - README.md, from nbs/index.ipynb
 """
-import json, re, shutil, subprocess, sys, tempfile
+import json, os, re, shutil, subprocess, sys, tempfile
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -47,8 +47,11 @@ def write_readme(root: Path) -> None:
     cfg = settings(root)
     cells = json.loads((root / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]
     text = "\n\n".join(t for t in map(cell_text, cells) if t is not None)
-    text = re.sub(r"\]\((?!https?:|#|mailto:)(?:\.\./)?([^)\s]+)\)",
-                  lambda m: f"]({cfg['git_url']}/blob/{cfg['branch']}/{'nbs/' if m[1].endswith('.ipynb') else ''}{m[1]})", text)
+    def absolute(match: re.Match) -> str:  # a picture is shown, so it must be the file itself and not the page about it
+        place = os.path.normpath(os.path.join("nbs", match[3])).replace(os.sep, "/")
+        site = f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}/{cfg['branch']}" if match[1] else f"{cfg['git_url']}/blob/{cfg['branch']}"
+        return f"{match[1]}[{match[2]}]({site}/{place})"
+    text = re.sub(r"(!?)\[([^\[\]]*)\]\((?!https?:|#|mailto:)([^)\s]+)\)", absolute, text)
     (root / "README.md").write_text("<!-- Made from nbs/index.ipynb by tools/sync.py: edit there. -->\n\n" + text + "\n", encoding="utf-8")
 
 
