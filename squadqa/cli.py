@@ -30,7 +30,7 @@ def _say(args: argparse.Namespace, text: str, values: dict):
     "Print for people, or JSON for machines; of several processes the first speaks for all"
     if _is_main(): print(json.dumps(values, ensure_ascii=False) if args.json else text, flush=True)
 
-TABLE_OPTIONS = ("layout", "label", "unclear", "not_found", "no_answer")  # of `convert`
+TABLE_OPTIONS = ("layout", "label", "utf16", "unclear", "not_found", "no_answer")  # of `convert`
 
 def _table(args: argparse.Namespace) -> dict:
     "What the command line says of a file's layout and the names of its columns"
@@ -44,7 +44,10 @@ def _load(args: argparse.Namespace):
     from squadqa.data import load_squad
     from squadqa.own_data import load_tables
     source, options = data_source(args.data), _table(args)
-    return load_tables(source, **options)[0] if options else load_squad(source)
+    if not options: return load_squad(source)
+    data, reports = load_tables(source, **options)
+    if _is_main(): print(*(f"{split}: {report}" for split, report in reports.items()), sep="\n", file=sys.stderr)  # what became of the rows
+    return data
 
 def check(
     args: argparse.Namespace,  # data
@@ -234,12 +237,17 @@ def _add_common(parser, windows: bool = True):
     parser.add_argument("--max-length", type=int, default=384, metavar="N", help="tokens in a window (384)")
     parser.add_argument("--stride", type=int, default=128, metavar="N", help="tokens that neighbouring windows share (128)")
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"): raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text == "yes"
+
 def _add_table(parser):
     "Options for files with other columns or of other tools"
     add = parser.add_argument_group("files of your own").add_argument
     for name in ("question", "context", "answer", "start", "id", "title"): add(f"--{name}-column", metavar="NAME", help=f"what the column of the {name} is called")
     add("--layout", choices=("table", "haystack", "label-studio", "doccano"), help="a table (.csv, .jsonl, .parquet, .json), or what an annotation tool exports")
     add("--label", help="of the spans that are answers (label-studio, doccano)")
+    add("--utf16", type=_yes_or_no, metavar="yes|no", help="do the places of doccano's spans count an emoji as two characters?")
     add("--unclear", choices=("raise", "first", "skip"), help="an answer that occurs several times: stop (default), take the first place, or leave the example out")
     add("--not-found", choices=("raise", "skip"), help="an answer that is not in its context: stop (default), or leave the example out")
     add("--no-answer", choices=("raise", "keep", "skip"), help="an empty answer: stop (default), keep it as a question without an answer, or leave the example out")

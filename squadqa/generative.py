@@ -166,7 +166,7 @@ def until_end(
     written: torch.Tensor,  # (batch, tokens) from `generate`, without the start token
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
 ) -> torch.Tensor:  # (batch, tokens) -100 behind the end of each answer
-    "Turn what was written into labels. `generate` may fill up with the end token instead of padding (T5)."
+    "Turn what was written into labels. Behind the end, beam search fills up with padding, or with more ends where the padding id is 0 (T5)."
     ends = written == tokenizer.eos_token_id
     return written.masked_fill((ends.cumsum(1) - ends.long() > 0) | (written == tokenizer.pad_token_id), -100)
 
@@ -387,8 +387,7 @@ def fine_tune_generative(
     args = generative_arguments(output_dir, **recipe, mixed_precision=mixed_precision, evaluate_every=evaluate_every,
                                 has_validation="validation" in data, **training_args)
     checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)
-    trainer = build_generative_trainer(model, tokenizer, data, args, scoring=scoring, **options)
-    return run_generative(trainer, checkpoint, settings | options | scoring, push_to_hub)
+    return run_generative(build_generative_trainer(model, tokenizer, data, args, scoring=scoring, **options), checkpoint, settings | options | scoring, push_to_hub)
 
 def run_generative(
     trainer: GenerativeTrainer,  # from `build_generative_trainer`

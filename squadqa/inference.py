@@ -142,7 +142,6 @@ class AskOptions:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1): raise ValueError(f"{name}={value!r} must be a number of at least 1")
 
-# %% ../nbs/09_inference.ipynb #prepare-questions
 MIN_ROOM = 16  # tokens of context that a window must hold; with fewer, a long context would become thousands of windows
 
 def window_stride(
@@ -291,13 +290,12 @@ def chunks(
             chunk, size = [], 0
     if chunk: yield chunk
 
-# %% ../nbs/09_inference.ipynb #describe-starter
+# %% ../nbs/09_inference.ipynb #question-answerer
 def describe_starter() -> str:  # one line
     "What the starter is, and how well it answers."
     about = read_settings(resolve_model("starter"))
     return f"an adapter over {about['base']} (SQuAD v1.1 validation: EM {about['exact_match']:.1f}, F1 {about['f1']:.1f})"
 
-# %% ../nbs/09_inference.ipynb #question-answerer
 class QuestionAnswerer:
     "Answer questions with spans of their contexts."
     def __init__(self,

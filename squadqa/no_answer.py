@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['score_differences', 'apply_threshold', 'ScoredAnswers', 'score_each', 'find_threshold', 'v2_scores',
            'PrecisionRecall', 'precision_recall', 'draw_precision_recall', 'Evidence', 'gather_evidence', 'Reliability',
-           'reliability', 'expected_calibration_error', 'draw_reliability', 'log_loss', 'fit_temperature',
+           'reliability', 'expected_calibration_error', 'draw_reliability', 'confidence_loss', 'fit_temperature',
            'save_settings', 'evaluate_v2']
 
 # %% ../nbs/10_no_answer.ipynb #export-imports
@@ -18,7 +18,7 @@ import numpy as np
 from datasets import Dataset
 from matplotlib.figure import Figure
 
-from .metrics import _f1_v2, _golds_v2, best_threshold, by_id, check_ids, exact_match, squad_v2_scores
+from .metrics import best_threshold, by_id, check_ids, exact_match, f1_v2, golds_v2, squad_v2_scores
 from .modeling import read_settings
 from .postprocessing import offset_arrays, windows_of
 
@@ -63,8 +63,8 @@ def score_each(
     found, rows = list(predictions), [(r["id"], r["answers"]) for r in references]
     texts, place = by_id(found), {p["id"]: n for n, p in enumerate(found)}
     check_ids(texts, [i for i, _ in rows])
-    pairs = [(texts[i], _golds_v2(answers)) for i, answers in rows]
-    exact, f1 = (np.array([score(*pair) for pair in pairs], float) for score in (exact_match, _f1_v2))
+    pairs = [(texts[i], golds_v2(answers)) for i, answers in rows]
+    exact, f1 = (np.array([score(*pair) for pair in pairs], float) for score in (exact_match, f1_v2))
     return ScoredAnswers(score_differences(found)[[place[i] for i, _ in rows]], exact, f1,
                          np.array([bool(answers["text"]) for _, answers in rows]), np.array([text != "" for text, _ in pairs]))
 
@@ -234,7 +234,7 @@ def draw_reliability(
     return figure
 
 # %% ../nbs/10_no_answer.ipynb #fit-temperature
-def log_loss(
+def confidence_loss(
     log_confidences: np.ndarray,  # (examples,) logarithms, at most 0
     right: np.ndarray,  # (examples,) is the answer right? bool
 ) -> float:  # 0 is perfect; sure and wrong costs most
@@ -254,7 +254,7 @@ def fit_temperature(
     if right.all() or not right.any(): raise ValueError("all answers are right, or all are wrong: that says nothing about a temperature")
     grid = np.linspace(np.log(low), np.log(high), 13)
     for _ in range(6):
-        best = int(np.argmin([log_loss(evidence.log_confidence(np.exp(t)), right) for t in grid]))
+        best = int(np.argmin([confidence_loss(evidence.log_confidence(np.exp(t)), right) for t in grid]))
         found, grid = grid[best], np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, 12)], 13)
     return float(np.exp(found))
 

@@ -62,6 +62,12 @@ def test_import_is_light():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_asking_loads_no_data_set_library():
+    "Who only asks waits neither for datasets nor for evaluate to be imported."
+    code = "import sys, squadqa.inference; print([m for m in ('datasets', 'evaluate') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_public_names_work_in_a_fresh_process(module):
     "Every exported name imports outside its notebook and calls only what was exported with it."

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from transformers import AutoConfig, AutoModelForQuestionAnswering, BertForQuestionAnswering, set_seed
 
 from conftest import ROOT, tiny_config
-from squadqa.inference import AskOptions, QuestionAnswerer, make_windows, pair_layout, pipeline, tokenize_contexts, window_stride
+from squadqa.inference import QuestionAnswerer, make_windows, pipeline, tokenize_contexts, window_stride
 from squadqa.modeling import load_model, predict_logits
+from squadqa.performance import Int8Linear, PackedLinear, can_pack
 from squadqa.trainer import evaluate_model
 from squadqa.windows import context_index, find_cls, load_tokenizer, tokenize_windows
 
@@ -271,6 +272,31 @@ def test_fewer_bits(tiny_folder):
     with pytest.raises(ValueError, match="dtype='int4'"): QuestionAnswerer(tiny_folder, dtype="int4")
 
 
+def linears(model: torch.nn.Module, kind: type) -> int: return sum(type(m) is kind for m in model.modules())
+
+
+def test_a_model_that_is_loaded_by_name_is_packed(tiny_folder):
+    "The same scores as those of the plain model, whose layers stay what they are."
+    plain = load_model(tiny_folder)
+    before, given = linears(plain, torch.nn.Linear), QuestionAnswerer(plain, device="cpu")
+    packed = QuestionAnswerer(tiny_folder, device="cpu")
+    assert before and (linears(packed.model, PackedLinear), linears(packed.model, torch.nn.Linear)) == ((before, 0) if can_pack(plain) else (0, before))
+    for words in (1, 9, 80, 700):
+        context = "The cat waited on the quay since noon. " * words
+        a, b = (qa("Who waited?", context, top_k=3) for qa in (packed, given))
+        assert [x["score"] for x in a] == pytest.approx([x["score"] for x in b], abs=1e-4)
+    assert given.model is plain and linears(plain, torch.nn.Linear) == before and all(p.requires_grad for p in plain.parameters())
+    ids = torch.ones(1, 8, dtype=torch.long)
+    plain(input_ids=ids, start_positions=ids[:, 0], end_positions=ids[:, 0]).loss.backward()
+    assert all(m.weight.grad is not None for m in plain.modules() if type(m) is torch.nn.Linear)  # it can be trained on
+
+
+def test_integers_answer_with_spans(tiny, minilm):
+    whole = QuestionAnswerer(tiny.model, minilm, dtype="int8")
+    assert linears(whole.model, Int8Linear) and not linears(tiny.model, Int8Linear)
+    for text in ("x", "The cat waited on the quay since noon. " * 60, "日本語のテキスト、句読点。" * 9): check_answers(whole("Who waited?", text, top_k=3), text, 3)
+
+
 def test_a_stored_threshold_is_used(tiny_folder, tmp_path):
     import shutil
     answers = {}
@@ -288,7 +314,7 @@ def test_the_starter(capsys):
     context = "His cat had waited on the quay since noon, and the lamp was lit at eight."
     assert answerer("Where did the cat wait?", context)["answer"] in ("quay", "the quay", "on the quay")
     assert answerer("When was the lamp lit?", context)["answer"] in ("eight", "at eight")
-    assert all(p.requires_grad for p in answerer.model.parameters())  # it can be trained on
+    assert all(p.requires_grad for p in load_model("starter").parameters())  # it can be trained on
 
 
 def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from squadqa import no_answer
 from squadqa.data import load_squad
 from squadqa.no_answer import (apply_threshold, draw_precision_recall, draw_reliability, evaluate_v2, expected_calibration_error, find_threshold, fit_temperature,
-                               gather_evidence, log_loss, precision_recall, reliability, save_settings, score_differences, score_each, v2_scores)
+                               gather_evidence, confidence_loss, precision_recall, reliability, save_settings, score_differences, score_each, v2_scores)
 
 ALL_KEYS = {prefix + name for prefix in ("", "HasAns_", "NoAns_") for name in ("exact", "f1", "total")} | {
     "best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"}
@@ -338,17 +338,17 @@ def test_the_temperature_that_made_the_answers_is_found(made_up):
     evidence, right = made_up
     temperature = fit_temperature(evidence, right)
     assert temperature == pytest.approx(2.5, rel=0.1)
-    losses = [log_loss(evidence.log_confidence(t), right) for t in np.geomspace(0.05, 20, 400)]  # brute force
-    assert log_loss(evidence.log_confidence(temperature), right) <= min(losses) + 1e-9
+    losses = [confidence_loss(evidence.log_confidence(t), right) for t in np.geomspace(0.05, 20, 400)]  # brute force
+    assert confidence_loss(evidence.log_confidence(temperature), right) <= min(losses) + 1e-9
     before, after = (expected_calibration_error(evidence.confidence(t), right) for t in (1.0, temperature))
     assert before > 0.15 and after < 0.03
 
 
-def test_log_loss_equals_the_textbook(made_up):
+def test_confidence_loss_equals_the_textbook(made_up):
     evidence, right = made_up
     p = np.clip(evidence.confidence(3.0), 1e-12, 1 - 1e-12)
-    assert log_loss(np.log(p), right) == pytest.approx(-np.mean(right * np.log(p) + ~right * np.log(1 - p)))
-    assert np.isfinite(log_loss(np.zeros(3), np.array([True, False, False])))  # sure and wrong
+    assert confidence_loss(np.log(p), right) == pytest.approx(-np.mean(right * np.log(p) + ~right * np.log(1 - p)))
+    assert np.isfinite(confidence_loss(np.zeros(3), np.array([True, False, False])))  # sure and wrong
 
 
 def test_nothing_to_fit_is_told(made_up):

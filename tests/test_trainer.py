@@ -1,6 +1,5 @@
 """Fine-tuning with a tiny model: what it writes, that it resumes exactly, and that nothing is lost when something goes wrong."""
 import errno, json, re, signal, subprocess, sys, time
-from pathlib import Path
 
 import numpy as np
 import pytest
