@@ -155,7 +155,7 @@ def target_scores(
     labels: torch.Tensor,  # (batch, answer tokens) token ids, -100 for padding
     length_penalty: float = 1.0,  # 1: mean log-probability of a token; 0: log-probability of the whole answer
 ) -> torch.Tensor:  # (batch,) at most 0
-    "How likely the model finds given answers: the sum of their tokens' log-probabilities over length ** length_penalty."
+    "How likely the model finds given answers: the sum of their tokens' log-probabilities over `length ** length_penalty`."
     labels = labels.contiguous()  # BART takes no view of expanded rows
     logits = model(encoder_outputs=BaseModelOutput(hidden), attention_mask=mask, labels=labels).logits.float()
     tokens = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
