@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .modeling import check_fit, load_model, max_tokens, predict_logits, read_settings
-from .performance import cast, pack_linears, pick_device
+from .performance import EXAMPLE, make_quick, pick_device
 from .postprocessing import distinct_spans, find_spans, null_scores
 from .windows import check_lengths, context_index, find_cls, load_tokenizer, require_fast, resolve_model
 
@@ -316,8 +316,8 @@ class QuestionAnswerer:
         self.name, self.tokenizer, self.layout, self.batch_size = str(name), tokenizer, pair_layout(tokenizer), batch_size
         self.max_tokens = min(tokenizer.model_max_length, max_tokens(loaded) or tokenizer.model_max_length)
         self.null_threshold = read_settings(resolve_model(name)).get("null_threshold", 0.0) if name else 0.0
-        self.model, self.dtype = cast(loaded.to(pick_device("cpu" if dtype == "int8" else device)).eval(), dtype), dtype
-        if own: pack_linears(self.model)
+        example = tokenizer(*EXAMPLE, return_tensors="pt")["input_ids"]
+        self.model, self.dtype = make_quick(loaded.to(pick_device("cpu" if dtype == "int8" else device)).eval(), dtype, example, own), dtype
         if model is None: print(f"squadqa answers with its starter: {describe_starter()}")
 
     def __call__(self,
