@@ -11,7 +11,7 @@ help:
 	@echo "make sync     bring links, package and README in step with the notebooks"
 	@echo "make outputs  run the notebooks again and keep their outputs"
 	@echo "make docs     render the site (needs Quarto)"
-	@echo "make lab      open the lessons in JupyterLab"
+	@echo "make lab      open the map of the lessons in JupyterLab"
 
 setup: .venv/ready
 
@@ -52,7 +52,7 @@ docs: .venv/ready
 	$(PY) tools/pages.py --render
 
 lab: .venv/ready
-	$(PY) -m jupyter lab nbs
+	$(PY) -m jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
 
 clean:
 	rm -rf _proc _docs build dist runs

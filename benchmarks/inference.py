@@ -147,6 +147,7 @@ def main():
     parser.add_argument("--model", default="starter")
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--texts", type=int, default=20, help="of 20,000 characters")
+    parser.add_argument("--kinds", nargs="+", default=["short", "long"], choices=["short", "long"], help="what is measured; the rest of the file stays")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -156,10 +157,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:  # a plain checkpoint, which both can read
         load_model(args.model).save_pretrained(folder)
         load_tokenizer(args.model).save_pretrained(folder)
-        results = {"machine": machine(), "threads": args.threads, "repeat": args.repeat, "model": args.model, "options": f"max_answer_len={LONGEST}, else defaults"}
-        for kind in ("short", "long"):
-            results[kind] = compare(args, folder, kind == "long")
-            (HERE / "results" / "inference.json").write_text(json.dumps(results, indent=1) + "\n")
+        file = HERE / "results" / "inference.json"
+        results = (json.loads(file.read_text()) if file.exists() else {}) | {"threads": args.threads, "model": args.model, "options": f"max_answer_len={LONGEST}, else defaults"}
+        for kind in args.kinds:
+            results[kind] = {"machine": machine(), "rounds": 1 if kind == "long" else args.repeat} | compare(args, folder, kind == "long")
+            file.write_text(json.dumps(results, indent=1) + "\n")
             print(kind, {k: v for k, v in results[kind].items() if k not in ("differences", "seconds", "scores")}, flush=True)
 
 

@@ -47,6 +47,7 @@ def _json_rows(path: Path) -> Iterator[dict]:
 
 QUESTION_READERS = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows, ".json": _json_rows}
 
+# %% ../nbs/09b_bulk.ipynb #read-questions-code
 def _question_rows(path: Path) -> Iterator:
     if not path.is_file(): raise ValueError(f"there is no file {path}")
     if path.suffix.lower() not in QUESTION_READERS:
@@ -165,6 +166,31 @@ def prepare_output(
     return output
 
 # %% ../nbs/09b_bulk.ipynb #predict-file
+def _settings(qa: QuestionAnswerer, questions: Path, chunk: int, options: AskOptions) -> dict:
+    "What the answers depend on"
+    return {"questions": str(questions), "size": questions.stat().st_size, "model": qa.name, "dtype": str(qa.dtype),
+            "null_threshold": qa.null_threshold, "chunk": chunk} | asdict(options)
+
+def _answer_chunks(qa, rows: Iterator[dict], part: Path, done: set[int], options: AskOptions, chunk: int, state, progress: bool) -> int:
+    "Append the answers of this process's chunks to its part; gives the number of all questions"
+    total = 0
+    with part.open("a", encoding="utf-8") as file, tqdm(desc="Answering", unit=" questions", disable=None if progress and state.is_main_process else True) as bar:
+        for number, some in enumerate(chunks(rows, chunk, context=lambda row: row["context"])):
+            total += len(some)
+            if number not in done and number % state.num_processes == state.process_index:
+                file.write(json.dumps({"chunk": number, "rows": answer_rows(qa, some, options)}, ensure_ascii=False) + "\n")
+                file.flush()
+            bar.update(len(some))
+    return total
+
+def _join_parts(output: Path):
+    "Parts to output, which is whole or not there"
+    staged = output.with_name(f".{output.name}")
+    ANSWER_WRITERS[output.suffix.lower()](staged, merged_rows(_parts(output)))
+    staged.replace(output)
+    for path in _parts(output): path.unlink()
+
+# %% ../nbs/09b_bulk.ipynb #predict-file-code
 def predict_file(
     qa: QuestionAnswerer,  # the model that answers
     questions: str | Path,  # what `read_questions` takes
@@ -193,27 +219,3 @@ def predict_file(
     if state.is_main_process: _join_parts(output)
     state.wait_for_everyone()
     return total
-
-def _settings(qa: QuestionAnswerer, questions: Path, chunk: int, options: AskOptions) -> dict:
-    "What the answers depend on"
-    return {"questions": str(questions), "size": questions.stat().st_size, "model": qa.name, "dtype": str(qa.dtype),
-            "null_threshold": qa.null_threshold, "chunk": chunk} | asdict(options)
-
-def _answer_chunks(qa, rows: Iterator[dict], part: Path, done: set[int], options: AskOptions, chunk: int, state, progress: bool) -> int:
-    "Append the answers of this process's chunks to its part; gives the number of all questions"
-    total = 0
-    with part.open("a", encoding="utf-8") as file, tqdm(desc="Answering", unit=" questions", disable=None if progress and state.is_main_process else True) as bar:
-        for number, some in enumerate(chunks(rows, chunk, context=lambda row: row["context"])):
-            total += len(some)
-            if number not in done and number % state.num_processes == state.process_index:
-                file.write(json.dumps({"chunk": number, "rows": answer_rows(qa, some, options)}, ensure_ascii=False) + "\n")
-                file.flush()
-            bar.update(len(some))
-    return total
-
-def _join_parts(output: Path):
-    "Parts to output, which is whole or not there"
-    staged = output.with_name(f".{output.name}")
-    ANSWER_WRITERS[output.suffix.lower()](staged, merged_rows(_parts(output)))
-    staged.replace(output)
-    for path in _parts(output): path.unlink()

@@ -22,13 +22,8 @@ def data_source(
     if not all(files) or not all(files.values()): raise ValueError(f"cannot read {text!r}: write train=FILE,validation=FILE")
     return files
 
-# %% ../nbs/20_cli.ipynb #check
 def _processes() -> int: return int(os.environ.get("WORLD_SIZE", 1))
 def _is_main() -> bool: return os.environ.get("RANK", "0") == "0"
-
-def _say(args: argparse.Namespace, text: str, values: dict):
-    "Print for people, or JSON for machines; of several processes the first speaks for all"
-    if _is_main(): print(json.dumps(values, ensure_ascii=False) if args.json else text, flush=True)
 
 TABLE_OPTIONS = ("layout", "label", "utf16", "unclear", "not_found", "no_answer")  # of `convert`
 
@@ -49,6 +44,11 @@ def _load(args: argparse.Namespace):
     if _is_main(): print(*(f"{split}: {report}" for split, report in reports.items()), sep="\n", file=sys.stderr)  # what became of the rows
     return data
 
+# %% ../nbs/20_cli.ipynb #check
+def _say(args: argparse.Namespace, text: str, values: dict):
+    "Print for people, or JSON for machines; of several processes the first speaks for all"
+    if _is_main(): print(json.dumps(values, ensure_ascii=False) if args.json else text, flush=True)
+
 def check(
     args: argparse.Namespace,  # data
 ) -> int:  # exit code: 0 fit, 1 not fit
@@ -67,11 +67,10 @@ def convert(
     _say(args, f"{report}\nThe examples are in {args.output}", {"output": args.output} | vars(report))
     return 0
 
-# %% ../nbs/20_cli.ipynb #recipes
+# %% ../nbs/20_cli.ipynb #train
 RECIPES = {"minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0.1},  # what suits a preset better than the course's settings
            "starter": {"learning_rate": 5e-5, "batch_size": 16, "warmup_steps": 0.1}}
 
-# %% ../nbs/20_cli.ipynb #train
 TRAIN_OPTIONS = ("epochs", "learning_rate", "weight_decay", "batch_size", "max_length", "stride", "padding", "mixed_precision", "evaluate_every",
                  "eval_on_start", "gradient_accumulation_steps", "warmup_steps", "max_steps", "max_grad_norm", "report_to", "seed", "resume", "overwrite",
                  "push_to_hub")
@@ -93,7 +92,7 @@ def train(
     _say(args, "\n".join(lines), asdict(result))
     return 0
 
-# %% ../nbs/20_cli.ipynb #evaluate
+# %% ../nbs/20_cli.ipynb #evaluate-parts
 def _pick_split(data: dict, split: str | None):
     "The split to score: the named one, validation, or the only one"
     split = split or ("validation" if "validation" in data else next(iter(data)) if len(data) == 1 else None)
@@ -113,6 +112,7 @@ def _shown(examples, predictions: list[dict], n: int) -> list[str]:
     return [f"Q: {examples[i]['question'].strip()}\nA: {predictions[i]['prediction_text']}   "
             f"(expected: {' | '.join(dict.fromkeys(examples[i]['answers']['text'])) or 'no answer'})" for i in some]
 
+# %% ../nbs/20_cli.ipynb #evaluate-rules
 def _score(args: argparse.Namespace, result, examples):
     "The evaluation by the rules that language and data ask for: SQuAD v1.1's, a language's, or v2.0's where questions have no answer"
     from squadqa.languages import squad_scores_in
@@ -136,6 +136,7 @@ def _told(args: argparse.Namespace, scores: dict) -> list[str]:
     if args.fit_threshold: lines.append(f"The threshold suits these very questions best, so these scores flatter; it is stored in {Path(args.model) / 'squadqa.json'}")
     return lines
 
+# %% ../nbs/20_cli.ipynb #evaluate
 def _write_report(folder: Path, args: argparse.Namespace, tokenizer, result, examples) -> None:
     from squadqa.analysis import count_windows
     from squadqa.report import write_report
@@ -252,15 +253,6 @@ def _add_table(parser):
     add("--not-found", choices=("raise", "skip"), help="an answer that is not in its context: stop (default), or leave the example out")
     add("--no-answer", choices=("raise", "keep", "skip"), help="an empty answer: stop (default), keep it as a question without an answer, or leave the example out")
 
-def _add_convert(commands):
-    parser = commands.add_parser("convert", help="make SQuAD json out of a file of your own", description="Convert a table or an annotation tool's export to SQuAD json. Nothing is written if a row is in doubt.")
-    parser.add_argument("input", metavar="INPUT", help=".csv, .jsonl, .parquet or .json")
-    parser.add_argument("output", metavar="OUTPUT", help=".json to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
-    _add_table(parser)
-    _add_common(parser, windows=False)
-    parser.set_defaults(run=convert)
-
 def _add_check(commands):
     parser = commands.add_parser("check", help="is this data fit for training?", description="Check a data set: counts, and the first offenders of each kind. Exit code 1 if it is not fit.")
     parser.add_argument("data", metavar="DATA", help='"sample", a Hub id, a file, a folder, or train=FILE,validation=FILE')
@@ -297,6 +289,7 @@ def _add_train(commands):
     _add_common(parser)
     parser.set_defaults(run=train)
 
+# %% ../nbs/20_cli.ipynb #parser-evaluate
 def _add_evaluate(commands):
     parser = commands.add_parser("evaluate", help="score a fine-tuned model", description="Answer every question, print EM and F1, write predictions.json, nbest.json and scores.json.")
     add = parser.add_argument
@@ -314,6 +307,15 @@ def _add_evaluate(commands):
     _add_table(parser)
     _add_common(parser)
     parser.set_defaults(run=evaluate)
+
+def _add_convert(commands):
+    parser = commands.add_parser("convert", help="make SQuAD json out of a file of your own", description="Convert a table or an annotation tool's export to SQuAD json. Nothing is written if a row is in doubt.")
+    parser.add_argument("input", metavar="INPUT", help=".csv, .jsonl, .parquet or .json")
+    parser.add_argument("output", metavar="OUTPUT", help=".json to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT if it exists")
+    _add_table(parser)
+    _add_common(parser, windows=False)
+    parser.set_defaults(run=convert)
 
 # %% ../nbs/20_cli.ipynb #parser-ask
 def _add_asking(parser, *more: str):
@@ -340,6 +342,7 @@ def _add_answer(commands):
     _add_asking(parser, "windows")
     parser.set_defaults(run=answer)
 
+# %% ../nbs/20_cli.ipynb #parser-many
 def _add_predict(commands):
     parser = commands.add_parser("predict", help="answer a file of questions", description="Answer many questions: flat in memory, resumable, on as many processes as the launcher starts.")
     add = parser.add_argument

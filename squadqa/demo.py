@@ -59,6 +59,7 @@ def answers_table(
             "Start and end count characters from 0; the end is exclusive.</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(_row(rank, a) for rank, a in enumerate(answers, 1))}</tbody></table>")
 
+# %% ../nbs/09a_demo.ipynb #answer-html-code
 def answer_html(
     context: str,
     answers: Sequence[dict],  # score, start, end (exclusive), answer; best first, at least one; '' is no answer

@@ -53,6 +53,7 @@ def quiet_others() -> None:
     datasets.disable_progress_bars()
     disable_progress_bar()
 
+# %% ../nbs/07a_distributed.ipynb #make-accelerator-code
 def _launch_precision(mixed_precision: str) -> str:
     "What was asked for; for \"auto\" what `accelerate launch` was told, or what the hardware does best"
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

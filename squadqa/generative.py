@@ -6,8 +6,8 @@
 __all__ = ['require_seq2seq', 'load_generative', 'check_generative', 'prompt_layout', 'prompt', 'prompt_windows', 'window_chars',
            'prepare_generative_features', 'target_scores', 'until_end', 'answer_windows', 'window_odds', 'best_windows',
            'generate_answers', 'evaluate_generative', 'GenerativeTrainer', 'generative_arguments',
-           'build_generative_trainer', 'generative_card', 'load_for_generation', 'fine_tune_generative',
-           'run_generative']
+           'build_generative_trainer', 'generative_card', 'load_for_generation', 'run_generative',
+           'fine_tune_generative']
 
 # %% ../nbs/12_generative.ipynb #export-imports
 import math, time
@@ -26,10 +26,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from .inference import Asked, ContextTokens, PairLayout, Window, make_windows, tokenize_contexts
 from .labeling import answer_chars
 from .metrics import squad_scores
-from .modeling import WindowCollator, make_features, max_tokens
-from .runs import FineTuneResult, describe_run, model_card, prepare_output_dir, push_run
-from .trainer import (Evaluation, EpochOrder, QATrainer, StopOnInterrupt, choose_precision, load_training_data, save_run, summarize_run,
-                             training_arguments)
+from .modeling import WindowCollator, check_fit, make_features
+from .runs import FineTuneResult, describe_run, model_card, prepare_output_dir
+from .trainer import Evaluation, EpochOrder, QATrainer, choose_precision, load_training_data, run_training, training_arguments
 from .windows import check_lengths, load_tokenizer, require_fast
 
 # %% ../nbs/12_generative.ipynb #load-generative
@@ -61,12 +60,8 @@ def check_generative(
     max_length: int,  # tokens in a window
 ) -> None:
     "A `ValueError` where model, tokenizer and window length do not go together."
-    require_seq2seq(model)
     require_fast(tokenizer)
-    if len(tokenizer) > model.config.vocab_size:
-        raise ValueError(f"the tokenizer knows {len(tokenizer)} tokens, the model {model.config.vocab_size}: they do not belong together")
-    limit = max_tokens(model)
-    if limit and limit < max_length: raise ValueError(f"max_length={max_length} is more than the {limit} tokens that the model reads")
+    check_fit(model, tokenizer, max_length, require=require_seq2seq)
 
 # %% ../nbs/12_generative.ipynb #prompt-windows
 def prompt_layout(
@@ -161,7 +156,7 @@ def target_scores(
     tokens = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
     return (tokens * (labels >= 0)).sum(1) / (labels >= 0).sum(1) ** length_penalty
 
-# %% ../nbs/12_generative.ipynb #answer-windows
+# %% ../nbs/12_generative.ipynb #until-end
 def until_end(
     written: torch.Tensor,  # (batch, tokens) from `generate`, without the start token
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
@@ -190,6 +185,7 @@ def _write(model, tokenizer, inputs: dict, num_beams: int, max_answer_length: in
     return [{"answers": _rank(texts[i * num_beams:(i + 1) * num_beams], scores[i * num_beams:(i + 1) * num_beams]), "null_score": null}
             for i, null in enumerate(nulls)]
 
+# %% ../nbs/12_generative.ipynb #answer-windows
 def _columns(examples) -> dict[str, list]:
     "id, question and context of a Dataset or of a list of dicts; no id twice"
     columns = {name: list(examples[name]) if isinstance(examples, Dataset) else [e[name] for e in examples] for name in ("id", "question", "context")}
@@ -327,7 +323,6 @@ def build_generative_trainer(
     if args.disable_tqdm: trainer.remove_callback(PrinterCallback)
     return trainer
 
-# %% ../nbs/12_generative.ipynb #fine-tune-generative
 def generative_card(
     result: FineTuneResult,  # of the run
     settings: dict,  # base_model, dataset, and the hyperparameters to tell
@@ -336,6 +331,7 @@ def generative_card(
     card = model_card(result, settings).replace("pipeline_tag: question-answering", "pipeline_tag: text2text-generation")
     return card.replace("for extractive question answering", "for generative question answering")
 
+# %% ../nbs/12_generative.ipynb #fine-tune-generative
 def load_for_generation(
     model: str | Path | PreTrainedModel,  # a Hub id, a folder, or a model
     tokenizer: PreTrainedTokenizerBase | None,  # for a model that was built in memory
@@ -354,6 +350,22 @@ def load_for_generation(
     tokenizer = tokenizer or load_tokenizer(name)
     check_generative(model, tokenizer, max_length)
     return model, tokenizer, data
+
+def run_generative(
+    trainer: GenerativeTrainer,  # from `build_generative_trainer`
+    checkpoint: Path | None,  # to continue from
+    settings: dict,  # for the model card
+    push_to_hub: bool | str = False,  # True or a repository name: upload the result
+) -> FineTuneResult:  # best scores, history, throughput
+    "`run_training` with the model card of a model that writes."
+    return run_training(trainer, checkpoint, settings, push_to_hub, card=generative_card)
+
+def _ready(model, tokenizer, data, output_dir, recipe: dict, options: dict, scoring: dict, precision, evaluate_every, resume, overwrite, more: dict) -> tuple:
+    "Trainer and checkpoint of a run; the folder comes late, so that nothing is thrown away for a run that cannot start"
+    model, tokenizer, data = load_for_generation(model, tokenizer, data, max_length=options["max_length"], seed=recipe["seed"])
+    args = generative_arguments(output_dir, **recipe, mixed_precision=precision, evaluate_every=evaluate_every, has_validation="validation" in data, **more)
+    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)
+    return build_generative_trainer(model, tokenizer, data, args, scoring=scoring, **options), checkpoint
 
 def fine_tune_generative(
     model: str | Path | PreTrainedModel,  # a Hub id ("google/flan-t5-small", "facebook/bart-base"), a folder, or a model
@@ -383,22 +395,5 @@ def fine_tune_generative(
     recipe = dict(epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed)
     options, settings = dict(max_length=max_length, stride=stride, teach_empty=teach_empty), describe_run(model, data) | recipe
     scoring = dict(num_beams=num_beams, max_answer_length=max_answer_length, null_threshold=null_threshold)
-    model, tokenizer, data = load_for_generation(model, tokenizer, data, max_length=max_length, seed=seed)
-    args = generative_arguments(output_dir, **recipe, mixed_precision=mixed_precision, evaluate_every=evaluate_every,
-                                has_validation="validation" in data, **training_args)
-    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)
-    return run_generative(build_generative_trainer(model, tokenizer, data, args, scoring=scoring, **options), checkpoint, settings | options | scoring, push_to_hub)
-
-def run_generative(
-    trainer: GenerativeTrainer,  # from `build_generative_trainer`
-    checkpoint: Path | None,  # to continue from
-    settings: dict,  # for the model card
-    push_to_hub: bool | str = False,  # True or a repository name: upload the result
-) -> FineTuneResult:  # best scores, history, throughput
-    "Train until the end or Ctrl-C, then save what the run gave."
-    trainer.add_callback(stop := StopOnInterrupt())
-    with stop.listening(): output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    result = summarize_run(trainer, output)
-    save_run(trainer, result, generative_card(result, settings))
-    if push_to_hub: push_run(result.output_dir, push_to_hub if isinstance(push_to_hub, str) else None)
-    return result
+    run = _ready(model, tokenizer, data, output_dir, recipe, options, scoring, mixed_precision, evaluate_every, resume, overwrite, training_args)
+    return run_generative(*run, settings | options | scoring, push_to_hub)

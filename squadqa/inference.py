@@ -158,6 +158,7 @@ def window_stride(
                          "shorten the question, raise max_seq_len, or cut it with max_question_len")
     return min(stride, room // 2)
 
+# %% ../nbs/09_inference.ipynb #prepare-questions
 @dataclass
 class Asked:
     "A question, the tokens of its context, and its windows."
@@ -206,6 +207,11 @@ def window_masks(
         counted[row, place] = counted[row, w.cls_index] = True
     return allowed, counted
 
+def _check_finite(start_logits: np.ndarray, end_logits: np.ndarray, counted: np.ndarray):
+    "NaN would lose every comparison without a word"
+    if not np.isfinite([start_logits[counted], end_logits[counted]]).all():
+        raise ValueError("the model gave NaN or infinity: its weights are broken, or its dtype is too narrow (try bfloat16 or float32)")
+
 # %% ../nbs/09_inference.ipynb #decode
 NO_SPAN = {"score": 0.0, "start": 0, "end": 0, "answer": ""}
 
@@ -235,11 +241,6 @@ def decode(
         answers.append([{"score": min(float(np.exp(score - total)), 1.0), "start": start, "end": end, "answer": a.context.text[start:end]}
                         for start, end, score in ranked] or [NO_SPAN.copy()])
     return answers
-
-def _check_finite(start_logits: np.ndarray, end_logits: np.ndarray, counted: np.ndarray):
-    "NaN would lose every comparison without a word"
-    if not np.isfinite([start_logits[counted], end_logits[counted]]).all():
-        raise ValueError("the model gave NaN or infinity: its weights are broken, or its dtype is too narrow (try bfloat16 or float32)")
 
 def _ranked(asked: Asked, first: np.ndarray, last: np.ndarray, scores: np.ndarray, n: int) -> list[tuple[int, int, float]]:
     "(start, end, score) in characters of the n best distinct spans of one question"
@@ -290,12 +291,24 @@ def chunks(
             chunk, size = [], 0
     if chunk: yield chunk
 
-# %% ../nbs/09_inference.ipynb #question-answerer
+# %% ../nbs/09_inference.ipynb #load-parts
 def describe_starter() -> str:  # one line
     "What the starter is, and how well it answers."
     about = read_settings(resolve_model("starter"))
     return f"an adapter over {about['base']} (SQuAD v1.1 validation: EM {about['exact_match']:.1f}, F1 {about['f1']:.1f})"
 
+def _load_parts(model, tokenizer) -> tuple[str, bool, PreTrainedModel, PreTrainedTokenizerBase]:
+    "The model's name, whether it was loaded here so that nobody else wants to train or save it, the model, and a tokenizer that fits it"
+    name = "starter" if model is None else model if isinstance(model, (str, Path)) else getattr(model, "name_or_path", "")
+    if not (name or tokenizer): raise ValueError("pass tokenizer=: this model was built in memory and names none")
+    own = model is None or isinstance(model, (str, Path))
+    loaded = load_model(name) if own else model
+    if isinstance(tokenizer, (str, Path)) or tokenizer is None: tokenizer = load_tokenizer(tokenizer or name)
+    require_fast(tokenizer)
+    check_fit(loaded, tokenizer, 1)
+    return str(name), own, loaded, tokenizer
+
+# %% ../nbs/09_inference.ipynb #question-answerer
 class QuestionAnswerer:
     "Answer questions with spans of their contexts."
     def __init__(self,
@@ -306,18 +319,12 @@ class QuestionAnswerer:
                  batch_size: int = 32,  # windows per forward pass; fewer on a CPU where they are long
                  dtype: str | torch.dtype | None = None,  # "int8" (CPU), "bfloat16", "float16"; None: as it is
                 ):
-        name = "starter" if model is None else model if isinstance(model, (str, Path)) else getattr(model, "name_or_path", "")
-        if not (name or tokenizer): raise ValueError("pass tokenizer=: this model was built in memory and names none")
-        own = model is None or isinstance(model, (str, Path))  # loaded here, so that nobody else wants to train or save it
-        loaded = load_model(name) if own else model
-        if isinstance(tokenizer, (str, Path)) or tokenizer is None: tokenizer = load_tokenizer(tokenizer or name)
-        require_fast(tokenizer)
-        check_fit(loaded, tokenizer, 1)
-        self.name, self.tokenizer, self.layout, self.batch_size = str(name), tokenizer, pair_layout(tokenizer), batch_size
-        self.max_tokens = min(tokenizer.model_max_length, max_tokens(loaded) or tokenizer.model_max_length)
-        self.null_threshold = read_settings(resolve_model(name)).get("null_threshold", 0.0) if name else 0.0
-        example = tokenizer(*EXAMPLE, return_tensors="pt")["input_ids"]
-        self.model, self.dtype = make_quick(loaded.to(pick_device("cpu" if dtype == "int8" else device)).eval(), dtype, example, own), dtype
+        self.name, own, loaded, self.tokenizer = _load_parts(model, tokenizer)
+        self.layout, self.batch_size, self.dtype = pair_layout(self.tokenizer), batch_size, dtype
+        self.max_tokens = min(self.tokenizer.model_max_length, max_tokens(loaded) or self.tokenizer.model_max_length)
+        self.null_threshold = read_settings(resolve_model(self.name)).get("null_threshold", 0.0) if self.name else 0.0
+        example, place = self.tokenizer(*EXAMPLE, return_tensors="pt")["input_ids"], pick_device("cpu" if dtype == "int8" else device)
+        self.model = make_quick(loaded.to(place).eval(), dtype, example, own)
         if model is None: print(f"squadqa answers with its starter: {describe_starter()}")
 
     def __call__(self,
@@ -333,11 +340,10 @@ class QuestionAnswerer:
                  align_to_words: bool = False,  # widen answers to whole words
                 ) -> dict | list | Iterator:  # {score, start, end, answer}; a list of them for top_k > 1; a list per question for lists
         "Ask. `answer == context[start:end]`, in characters; score is p(start) * p(end) over all windows. A generator gives a generator."
-        options = AskOptions(top_k, doc_stride, max_answer_len, max_seq_len, max_question_len, handle_impossible_answer, align_to_words)
-        found = self._run(as_pairs(question, context), options)
-        if isinstance(question, Iterator): return found
-        one = isinstance(question, (str, Mapping)) and (context is None or isinstance(context, str))
-        return next(found) if one else list(found)
+        options = top_k, doc_stride, max_answer_len, max_seq_len, max_question_len, handle_impossible_answer, align_to_words
+        found = self._run(as_pairs(question, context), AskOptions(*options))
+        if isinstance(question, (str, Mapping)) and (context is None or isinstance(context, str)): return next(found)
+        return found if isinstance(question, Iterator) else list(found)
 
     def stream(self,
                pairs: Iterable[Mapping],  # {"question", "context"}, as many as you like
@@ -347,8 +353,7 @@ class QuestionAnswerer:
         return self._run(as_pairs(pairs), AskOptions(**options))
 
     def _run(self, pairs: Iterable[tuple[str, str]], options: AskOptions) -> Iterator[dict | list]:
-        for chunk in chunks(pairs):
-            for found in self.answer_all(chunk, options): yield found[0] if options.top_k == 1 else found
+        return (found[0] if options.top_k == 1 else found for chunk in chunks(pairs) for found in self.answer_all(chunk, options))
 
     def answer_all(self,
                    pairs: Sequence[tuple[str, str]],  # question and context; all at once in memory

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['score_differences', 'apply_threshold', 'ScoredAnswers', 'score_each', 'find_threshold', 'v2_scores',
            'PrecisionRecall', 'precision_recall', 'draw_precision_recall', 'Evidence', 'gather_evidence', 'Reliability',
-           'reliability', 'expected_calibration_error', 'draw_reliability', 'confidence_loss', 'fit_temperature',
+           'reliability', 'expected_calibration_error', 'confidence_loss', 'fit_temperature', 'draw_reliability',
            'save_settings', 'evaluate_v2']
 
 # %% ../nbs/10_no_answer.ipynb #export-imports
@@ -219,20 +219,6 @@ def expected_calibration_error(
     gaps = np.abs(table.accuracy - table.confidence)
     return float(np.nansum(table.counts * gaps) / table.counts.sum())
 
-def draw_reliability(
-    tables: dict[str, Reliability],  # by name
-) -> Figure:  # one panel each: confidence to the right, accuracy upwards
-    "Bars on the diagonal keep what they promise; the numbers above count answers."
-    figure = Figure(figsize=(3.5 * len(tables), 2.8), facecolor="white", layout="constrained")
-    for axes, (name, t) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items()):
-        full = t.counts > 0
-        axes.bar(t.edges[:-1][full], t.accuracy[full], np.diff(t.edges)[full], align="edge", color="#56B4E9", edgecolor="white")
-        axes.plot((0, 1), (0, 1), "--", color="gray")
-        axes.plot(t.confidence[full], t.accuracy[full], "o", color="#D55E00", markersize=4)
-        for x, y, n in zip(t.edges[:-1][full] + np.diff(t.edges)[full] / 2, t.accuracy[full], t.counts[full]): axes.text(x, y + 0.02, n, ha="center", fontsize=7)
-        axes.set(title=name, xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.12))
-    return figure
-
 # %% ../nbs/10_no_answer.ipynb #fit-temperature
 def confidence_loss(
     log_confidences: np.ndarray,  # (examples,) logarithms, at most 0
@@ -257,6 +243,20 @@ def fit_temperature(
         best = int(np.argmin([confidence_loss(evidence.log_confidence(np.exp(t)), right) for t in grid]))
         found, grid = grid[best], np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, 12)], 13)
     return float(np.exp(found))
+
+def draw_reliability(
+    tables: dict[str, Reliability],  # by name
+) -> Figure:  # one panel each: confidence to the right, accuracy upwards
+    "Bars on the diagonal keep what they promise; the numbers above count answers."
+    figure = Figure(figsize=(3.5 * len(tables), 2.8), facecolor="white", layout="constrained")
+    for axes, (name, t) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items()):
+        full = t.counts > 0
+        axes.bar(t.edges[:-1][full], t.accuracy[full], np.diff(t.edges)[full], align="edge", color="#56B4E9", edgecolor="white")
+        axes.plot((0, 1), (0, 1), "--", color="gray")
+        axes.plot(t.confidence[full], t.accuracy[full], "o", color="#D55E00", markersize=4)
+        for x, y, n in zip(t.edges[:-1][full] + np.diff(t.edges)[full] / 2, t.accuracy[full], t.counts[full]): axes.text(x, y + 0.02, n, ha="center", fontsize=7)
+        axes.set(title=name, xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.12))
+    return figure
 
 # %% ../nbs/10_no_answer.ipynb #save-settings
 def save_settings(

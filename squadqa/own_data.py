@@ -66,6 +66,14 @@ def locate(
     if len(places) > 1: return places[0], "answer_found_more_than_once", f"the answer {text!r} occurs {len(places)} times: at {shown}"
     return places[0], "", ""
 
+def _as_start(value, at: str) -> int | None:
+    "A place from a cell: 12, \"12\" and 12.0 are the same; an empty cell is None"
+    if value is None or value == "" or isinstance(value, float) and math.isnan(value): return None
+    try: place = float(value)
+    except (TypeError, ValueError): place = None
+    if isinstance(value, bool) or place is None or not place.is_integer(): raise ValueError(f"{at}: the answer's start is {value!r}, not a number of characters")
+    return int(place)
+
 # %% ../nbs/09c_own_data.ipynb #columns
 @dataclass(frozen=True)
 class Columns:
@@ -109,14 +117,6 @@ def _unpacked(cell, kind: type):
     except json.JSONDecodeError: return cell
     return found if all(isinstance(v, kind) or isinstance(v, dict) and "text" in v for v in _as_list(found)) else cell
 
-def _as_start(value, at: str) -> int | None:
-    "A place from a cell: 12, \"12\" and 12.0 are the same; an empty cell is None"
-    if value is None or value == "" or isinstance(value, float) and math.isnan(value): return None
-    try: place = float(value)
-    except (TypeError, ValueError): place = None
-    if isinstance(value, bool) or place is None or not place.is_integer(): raise ValueError(f"{at}: the answer's start is {value!r}, not a number of characters")
-    return int(place)
-
 def _as_list(value) -> list: return value if isinstance(value, list) else [value]
 
 def _split(cell, starts) -> tuple[list, list]:
@@ -144,7 +144,7 @@ def read_answers(
         found.append((str(text).strip() if place is None else str(text), place))
     return found or None
 
-# %% ../nbs/09c_own_data.ipynb #table-drafts
+# %% ../nbs/09c_own_data.ipynb #draft
 @dataclass(frozen=True)
 class Draft:
     "A question on its way to an example: its answers may not have a place yet."
@@ -173,6 +173,7 @@ def _id_of(value, at: str) -> str:
     if value is None or not str(value).strip(): raise ValueError(f"{at} has no id: fill the column, or take it away (ids are then the numbers of the rows)")
     return str(value)
 
+# %% ../nbs/09c_own_data.ipynb #table-drafts
 def table_drafts(
     rows: list[dict],  # one per question, or per answer
     columns: Columns = Columns(),  # what its columns are called
@@ -223,6 +224,7 @@ WAYS_OUT = {
     "no_answer": 'write an answer, or make them unanswerable questions with no_answer="keep" (--no-answer keep), or leave them out with "skip"',
     "not_annotated": 'annotate them, or leave them out with no_answer="skip" (--no-answer skip)'}  # a kind with a way out of its own
 
+# %% ../nbs/09c_own_data.ipynb #import-report
 @dataclass
 class ImportReport(DataReport):
     "What became of a file: counts, what was decided, and which examples were left out."
@@ -250,13 +252,13 @@ class ImportReport(DataReport):
             lines += [f"{kind}: {n} ({self.decided[kind]})"] + [f"  {message}" for message in self.offenders[kind]]
         return "\n".join(lines + ([f"left out: {', '.join(self.left_out)}"] if self.left_out else []))
 
-# %% ../nbs/09c_own_data.ipynb #finish
 def _doubt(draft: Draft, kind: str, message: str, choices: Choices, report: ImportReport) -> str:
     "Note a problem; gives what was decided"
     report.decided[kind] = getattr(choices, CHOICE_OF[kind])
     report.add(kind, f"{draft.at} (id {draft.id!r}): {message}")
     return report.decided[kind]
 
+# %% ../nbs/09c_own_data.ipynb #finish
 def _settle(draft: Draft, choices: Choices, report: ImportReport) -> dict | None:
     "The answers of one question as two lists; None: leave the example out"
     if not draft.annotated:  # "keep" is for questions of which somebody said, by marking nothing, that they have no answer
@@ -339,7 +341,7 @@ def from_haystack(
         drafts.append(Draft(at, _id_of(name, at), row["question"], row["context"], answers, str(row["title"] or "")))
     return drafts
 
-# %% ../nbs/09c_own_data.ipynb #from-label-studio
+# %% ../nbs/09c_own_data.ipynb #spans
 def _one_label(spans: list[tuple[str, str, int]], label: str | None, where: str) -> str | None:
     "The label of answers: the given one, or the only one"
     labels = sorted({name for name, *_ in spans if name is not None})
@@ -363,6 +365,7 @@ def _span(context: str, start, end, at: str, utf16: bool) -> tuple[str, int]:
     if not 0 <= first < last <= len(context): raise ValueError(f"{at}: the span {start} to {end} is empty, or outside of the context, which has {len(context)} characters")
     return context[first:last], first
 
+# %% ../nbs/09c_own_data.ipynb #from-label-studio
 def _studio_spans(task: dict, context: str, at: str) -> Iterator[tuple[str, str, int]]:
     "Label, text and start of each span that was marked in a task"
     for annotation in task.get("annotations", task.get("completions")) or []:
@@ -434,7 +437,7 @@ def from_doccano(
         drafts.append(replace(draft, answers=[_doccano_span(item, draft.context, at, utf16) for item in row[key]]))
     return _with_spans(drafts, label, where)
 
-# %% ../nbs/09c_own_data.ipynb #convert
+# %% ../nbs/09c_own_data.ipynb #read-file
 LAYOUTS = ("table", "haystack", "label-studio", "doccano")
 
 def _content(path: Path, layout: str):
@@ -460,6 +463,7 @@ def _drafts(path: Path, layout: str, columns: Columns, label: str | None, utf16:
     if layout == "doccano": return from_doccano(content, columns, where, label, utf16)
     return table_drafts(content, columns, where)
 
+# %% ../nbs/09c_own_data.ipynb #convert
 def convert(
     path: str | Path,  # a file
     layout: str = "table",  # "table" (.csv, .jsonl, .parquet, .json, SQuAD's too), "haystack", "label-studio", "doccano"

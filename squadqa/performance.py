@@ -28,7 +28,7 @@ def replace_linears(
     return model
 
 # %% ../nbs/08b_performance.ipynb #packed-linear
-ROUND_ROWS = 64  # tokens: `PackedLinear` rounds up to a multiple of it
+ROUND_ROWS = 16  # tokens: `PackedLinear` rounds up to a multiple of it
 
 class PackedLinear(nn.Module):
     "A linear layer whose weights lie in memory as oneDNN reads them; for inference on a CPU."

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-if TYPE_CHECKING: from datasets import Dataset  # slow to import, and who holds one has it already
+if TYPE_CHECKING:  # slow to import, and who holds one has it already
+    import pyarrow as pa
+    from datasets import Dataset
 
 # %% ../nbs/06_postprocessing.ipynb #span-scores
 def span_scores(
@@ -100,7 +101,7 @@ def find_spans(
     return tuple(np.concatenate(p) for p in zip(*parts))
 
 # %% ../nbs/06_postprocessing.ipynb #offset-arrays
-def _arrow_offsets(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def _arrow_offsets(column: "pa.ChunkedArray") -> tuple[np.ndarray, np.ndarray]:
     "(windows, tokens) start and end characters out of an Arrow column, without a Python object per token"
     rows = column.combine_chunks()
     tokens, lengths = rows.flatten(), rows.value_lengths().to_numpy()
@@ -116,6 +117,7 @@ def offset_arrays(
     "Offsets as two arrays, as wide as the longest window."
     if hasattr(features, "column_names"):
         return _arrow_offsets(features.select_columns("offset_mapping").with_format("arrow")[:]["offset_mapping"])
+    import pyarrow as pa
     rows = pa.array([f["offset_mapping"] for f in features], pa.list_(pa.list_(pa.int64())))
     return _arrow_offsets(pa.chunked_array([rows]))
 

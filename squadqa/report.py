@@ -105,6 +105,7 @@ figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px
 @media print { tr { break-inside: avoid; } }
 """
 
+# %% ../nbs/13a_report.ipynb #error-table-code
 LEGEND = ('<p class="qa-legend">In the contexts: <mark class="gold">expected</mark>, <mark class="predicted">predicted</mark>, '
           '<mark class="both">both</mark>.</p>')
 

@@ -112,6 +112,7 @@ class Run:
     running: torch.Tensor | None = None  # this process's loss since the last log
     logged_loss: float = 0.0  # sum of the losses that this call logged
 
+# %% ../nbs/07c_step.ipynb #build-run-code
 def _evaluation(model, tokenizer, data, batch_size, options) -> tuple:
     "Loader, windows and examples of the validation split, or nothing"
     if "validation" not in data: return ()

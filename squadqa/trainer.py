@@ -9,6 +9,7 @@ __all__ = ['choose_precision', 'training_arguments', 'prepare_evaluation_feature
 
 # %% ../nbs/07_trainer.ipynb #export-imports
 import json, shutil, signal, threading, time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,16 +227,24 @@ def run_training(
     checkpoint: Path | None,  # to continue from
     settings: dict,  # for the model card
     push_to_hub: bool | str = False,  # True or a repository name: upload the result
+    card: Callable[[FineTuneResult, dict], str] = model_card,  # makes the README.md out of result and settings
 ) -> FineTuneResult:  # best scores, history, throughput
     "Train until the end or Ctrl-C, then save what the run gave."
     trainer.add_callback(stop := StopOnInterrupt())
     with stop.listening(): output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     result = summarize_run(trainer, output)
-    save_run(trainer, result, model_card(result, settings))
+    save_run(trainer, result, card(result, settings))
     if push_to_hub: push_run(result.output_dir, push_to_hub if isinstance(push_to_hub, str) else None)
     return result
 
 # %% ../nbs/07_trainer.ipynb #fine-tune
+def _own_checkpoint(output_dir: str | Path, resume: bool, overwrite: bool) -> Path | None:
+    "What `prepare_output_dir` gives to continue from, if the Trainer wrote it: another loop's state would tell it nothing"
+    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)
+    if checkpoint and "log_history" not in json.loads((checkpoint / "trainer_state.json").read_text()):
+        raise ValueError(f"{checkpoint} was not written by the Trainer: continue it with train_loop (--engine accelerate)")
+    return checkpoint
+
 def fine_tune(
     model: str | Path | PreTrainedModel,  # a preset ("minilm", "bert"), a Hub id, a folder, or a model
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits: train, and validation if you have it
@@ -263,9 +272,7 @@ def fine_tune(
     model, tokenizer, data = load_for_training(model, tokenizer, data, max_length=max_length, seed=seed)
     args = training_arguments(output_dir, **recipe, mixed_precision=mixed_precision, evaluate_every=evaluate_every,
                               has_validation="validation" in data, **training_args)
-    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)  # last: nothing is thrown away for a run that cannot start
-    if checkpoint and "log_history" not in json.loads((checkpoint / "trainer_state.json").read_text()):
-        raise ValueError(f"{checkpoint} was not written by the Trainer: continue it with train_loop (--engine accelerate)")
+    checkpoint = _own_checkpoint(output_dir, resume, overwrite)  # last: nothing is thrown away for a run that cannot start
     return run_training(build_trainer(model, tokenizer, data, args, **options), checkpoint, settings | options, push_to_hub)
 
 # %% ../nbs/07_trainer.ipynb #evaluate-model

