@@ -37,11 +37,11 @@ CSS = """
 .qa-context { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 22em; overflow-y: auto; }
 .qa-context { padding: 0.7em; border: 1px solid #888; border-radius: 4px; }
 .qa mark { background: #ffd54a; color: #111; font-weight: 600; padding: 0 0.1em; border-bottom: 2px solid #b3541e; }
-.qa table { width: 100%; margin: 0.9em 0 0; border: 1px solid #888; border-collapse: collapse; }
+.qa.qa table { width: 100%; table-layout: auto; margin: 0.9em 0 0; border: 1px solid #888; border-collapse: collapse; }
 .qa caption { caption-side: bottom; text-align: left; font-size: 0.85em; padding-top: 0.5em; }
-.qa table th, .qa table td { text-align: left; padding: 0.3em 0.5em; border: 0; border-bottom: 1px solid #888; overflow-wrap: anywhere; }
-.qa table th, .qa table .qa-number { white-space: nowrap; overflow-wrap: normal; }
-.qa table .qa-number { text-align: right; font-variant-numeric: tabular-nums; }
+.qa.qa table th, .qa.qa table td { text-align: left; padding: 0.3em 0.5em; border: 0; border-bottom: 1px solid #888; overflow-wrap: anywhere; }
+.qa.qa table th, .qa.qa table .qa-number { white-space: nowrap; overflow-wrap: normal; }
+.qa.qa table .qa-number { text-align: right; font-variant-numeric: tabular-nums; }
 .qa-problem { padding: 0.7em; border: 1px solid #888; border-left: 6px solid #b3541e; }
 """
 

@@ -75,13 +75,13 @@ def worst_errors(
 
 # %% ../nbs/13a_report.ipynb #error-table
 REPORT_CSS = """
-.qa-report table { border-collapse: collapse; }
+.qa-report.qa-report table { border-collapse: collapse; table-layout: auto; } /* named twice: to outdo the rules of notebooks */
 .qa-report .qa-errors, .qa-report .qa-pair table { width: 100%; }
 .qa-report .qa-pair th { white-space: nowrap; }
 .qa-report .qa-pair table { font-size: 0.9em; }
 .qa-report caption { text-align: left; font-weight: 600; padding: 0.3em 0; }
-.qa-report th, .qa-report td { text-align: left; vertical-align: top; padding: 0.35em 0.5em; border-bottom: 1px solid #8886; }
-.qa-report .qa-number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.qa-report.qa-report th, .qa-report.qa-report td { text-align: left; vertical-align: top; padding: 0.35em 0.5em; border-bottom: 1px solid #8886; }
+.qa-report.qa-report .qa-number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .qa-report .qa-text { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: 0.3em; }
 .qa-report .qa-errors td { overflow-wrap: anywhere; }
 .qa-report .qa-errors td:first-child { width: 60%; }

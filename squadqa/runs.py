@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['checkpoints', 'prepare_output_dir', 'CheckpointError', 'why_not_written', 'whole_or_absent', 'TrainingInterrupted',
-           'FineTuneResult', 'learning_curve', 'public_name', 'describe_run', 'model_card', 'write_results', 'push_run']
+           'FineTuneResult', 'learning_curve', 'public_name', 'describe_run', 'model_card', 'write_results',
+           'choose_run', 'push_run']
 
 # %% ../nbs/06b_runs.ipynb #export-imports
 import json, math, os, shutil
@@ -170,6 +171,17 @@ def write_results(
     (folder / "all_results.json").write_text(json.dumps(asdict(result) | {"output_dir": "."}, indent=1) + "\n")
     (folder / "README.md").write_text(card, encoding="utf-8")
     learning_curve(result.history).savefig(folder / "learning_curve.png", dpi=120)
+
+# %% ../nbs/06b_runs.ipynb #choose-run
+def choose_run(
+    gpu: bool | None = None,  # is there one? None: look
+) -> tuple[dict, str]:  # arguments of `fine_tune` (model, data, max_steps, ...), and the choice in one sentence
+    "Model, data and number of steps for ten minutes at most, by what the computer has."
+    gpu = torch.cuda.is_available() if gpu is None else gpu
+    if gpu: plan = dict(model="bert", data="rajpurkar/squad", batch_size=16, learning_rate=3e-5, max_steps=1000)
+    else: plan = dict(model="minilm", data="sample", batch_size=8, learning_rate=2e-4, max_steps=40)
+    found = "There is a GPU" if gpu else "There is no GPU"
+    return plan, f"{found}: {plan['model']} learns {plan['data']} for {plan['max_steps']:,} steps of {plan['batch_size']} windows."
 
 # %% ../nbs/06b_runs.ipynb #push-run
 def push_run(
