@@ -1,5 +1,5 @@
-"""What the tests share: the real data where SQUADQA_DATA names it, a tiny model, and the order of the files."""
-import json, os
+"""What the tests share: the real data where SQUADQA_DATA names it, a tiny model, a browser, and the order of the files."""
+import json, os, shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +86,17 @@ def small_data():
     data = load_squad()
     data["train"], data["validation"] = data["train"].select(range(48)), data["validation"].select(range(24))
     return data
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Chromium without a window, driven by playwright."
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found: pytest.skip("there is no Chromium: apt-get install chromium")
+    switches = ("--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking "
+                "--disable-component-update --disable-sync").split()
+    with api.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=found, args=switches)
+        yield started
+        started.close()

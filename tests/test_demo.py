@@ -1,5 +1,5 @@
 """The page to ask on: its HTML over random text, and the page itself in a real browser, on a machine that nothing leaves."""
-import html, os, re, shutil, socket, subprocess, sys, time
+import html, os, re, socket, subprocess, sys, time
 from itertools import pairwise
 from urllib.parse import urlsplit
 
@@ -97,20 +97,6 @@ def server(tmp_path_factory):
     finally:
         process.terminate()
         process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    "Chromium without a window, driven by playwright."
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found: pytest.skip("there is no Chromium: apt-get install chromium")
-    switches = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-                "--disable-component-update --disable-sync").split()
-    with api.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=found, args=switches)
-        yield started
-        started.close()
 
 
 class Page:

@@ -181,20 +181,6 @@ def server(tmp_path_factory, environments):
         except subprocess.TimeoutExpired: os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    "Chromium without a window, driven by playwright."
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found: pytest.skip("there is no Chromium: apt-get install chromium")
-    switches = ("--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking "
-                "--disable-component-update --disable-sync").split()
-    with api.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=found, args=switches)
-        yield started
-        started.close()
-
-
 # What the notebook in front holds, from its model: one entry for each code cell that has code.
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget, session = panel.sessionContext;
