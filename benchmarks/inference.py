@@ -3,7 +3,8 @@
     python benchmarks/inference.py --data FOLDER --old-python PYTHON [--questions 1000 --texts 20 --repeat 3]
 
 FOLDER holds dev-v1.1.json; PYTHON has transformers 4.57 and torch (an environment of its own). Writes results/inference.json.
-Each measurement is a process of its own; the variants take turns, and medians are compared (long texts: one round).
+Each variant is a process of its own. They take turns: 250 questions each, then the next (one long text, or one question when asked one
+by one). Medians of the rounds are compared; long texts have one round.
 """
 import argparse, json, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -34,38 +35,67 @@ def peak_mib() -> float:
 
 
 def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
-    "One measurement; prints one line of JSON"
+    "Answers the questions that standard input names, one range (begin end) a line, each with a line of JSON; at its end tells the memory"
     import torch
     from squadqa.inference import AskOptions, QuestionAnswerer
     from squadqa.modeling import WindowCollator, load_model
     torch.set_num_threads(threads)
     pairs = json.loads(Path(file).read_text())
     bare = kind == "forward"  # as it was loaded, its weights in PyTorch's order
-    qa = QuestionAnswerer(load_model(model) if bare else model, model, device="cpu", batch_size=batch_size, dtype="int8" if kind == "int8" else None)
-    qa(**pairs[0])
-    result = {}
-    if bare:  # the windows of 256 questions at a time, sorted by length: what the model alone needs
-        asked, collate = [qa.prepare([(p["question"], p["context"]) for p in pairs[i:i + 256]], AskOptions()) for i in range(0, len(pairs), 256)], WindowCollator(qa.tokenizer)
-        batches = []
-        for some in asked:
-            windows = sorted((w.features for a in some for w in a.windows), key=lambda f: -len(f["input_ids"]))
-            batches += [collate(windows[i:i + batch_size]) for i in range(0, len(windows), batch_size)]
-        result["windows"] = sum(len(b["input_ids"]) for b in batches)
+    qa = QuestionAnswerer(load_model(model) if bare else model, model, device="cpu", batch_size=batch_size, dtype=kind if kind in ("int8", "bfloat16") else None)
+    collate = WindowCollator(qa.tokenizer)
+
+    def ask(some: list[dict]) -> dict:
+        start = time.perf_counter()
+        if len(some) == 1: answers = [qa(**some[0], max_answer_len=LONGEST)]
+        else: answers = qa([p["question"] for p in some], [p["context"] for p in some], max_answer_len=LONGEST)
+        return {"seconds": time.perf_counter() - start, "answers": answers}
+
+    def forward(some: list[dict]) -> dict:  # windows sorted by length: what the model alone needs
+        asked = qa.prepare([(p["question"], p["context"]) for p in some], AskOptions())
+        windows = sorted((w.features for a in asked for w in a.windows), key=lambda f: -len(f["input_ids"]))
+        batches = [collate(windows[i:i + batch_size]) for i in range(0, len(windows), batch_size)]
         start = time.perf_counter()
         with torch.inference_mode():
             for batch in batches: qa.model(**batch)
-    else:
-        start = time.perf_counter()
-        result["answers"] = ([qa(**p, max_answer_len=LONGEST) for p in pairs] if kind == "single" else
-                             qa([p["question"] for p in pairs], [p["context"] for p in pairs], max_answer_len=LONGEST))
-    result |= {"seconds": time.perf_counter() - start, "peak_mib": peak_mib()}
-    print(json.dumps(result))
+        return {"seconds": time.perf_counter() - start, "windows": len(windows)}
+
+    qa(**pairs[0])
+    print("ready", flush=True)
+    for line in sys.stdin:
+        begin, end = map(int, line.split())
+        print(json.dumps((forward if bare else ask)(pairs[begin:end])), flush=True)
+    print(json.dumps({"peak_mib": peak_mib()}), flush=True)
 
 
-def measure(command: list) -> dict:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode: raise SystemExit(f"{command} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> dict[str, dict]:
+    """All commands answer the same questions, a chunk each in turn, so that a machine whose speed wavers is as fast for one as for the other.
+    Of each: seconds of each round, answers of the first, peak_mib, and what else its lines tell."""
+    start = lambda command: subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    workers, found = {name: start(command) for name, command in commands.items()}, {name: {"seconds": [], "answers": [], "windows": 0} for name in commands}
+    def line_of(name: str) -> str:
+        line = workers[name].stdout.readline()
+        if not line: raise SystemExit(f"{name} failed: {commands[name]}")
+        return line
+    for name in workers: assert line_of(name) == "ready\n"
+    for turn in range(rounds):
+        for name in workers: found[name]["seconds"].append(0.0)
+        for i, begin in enumerate(range(0, n, chunk)):
+            for name in list(workers)[::-1 if i % 2 else 1]:
+                workers[name].stdin.write(f"{begin} {min(begin + chunk, n)}\n")
+                workers[name].stdin.flush()
+                told = json.loads(line_of(name))
+                found[name]["seconds"][-1] += told["seconds"]
+                if turn == 0:
+                    found[name]["answers"] += told.get("answers", [])
+                    found[name]["windows"] += told.get("windows", 0)
+                time.sleep(0.02)  # until the threads of the last one sleep
+        print(", ".join(f"{name}: {r['seconds'][-1]:.2f} s" for name, r in found.items()), flush=True)
+    for name, worker in workers.items():
+        worker.stdin.close()
+        found[name] |= json.loads(line_of(name))
+        worker.wait()
+    return found
 
 
 def cause(qa, pair: dict, old: dict) -> str:
@@ -100,39 +130,39 @@ def differences(ours: list[dict], old: list[dict], pairs: list[dict], model: str
 
 def compare(args, model: str, long: bool) -> dict:
     pairs, references = questions_of(args.data, args.questions, long, args.texts)
+    n, rounds = len(pairs), 1 if long else args.repeat
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(json.dumps(pairs))
         file.flush()
         own = lambda kind, size: [sys.executable, __file__, "--worker", kind, model, file.name, size, args.threads]
-        old = lambda size, *more: [args.old_python, HERE / "old_pipeline.py", model, file.name, size, args.threads, *more]
-        variants = {"squadqa": own("many", 32), "forward": own("forward", 8), "int8": own("int8", 32)} | {f"old, batch {b}": old(b) for b in ((1, 8) if long else (1, 8, 32))}
-        if not long: variants |= {"squadqa, one by one": own("single", 32), "old, one by one": old(0)}
-        runs = {name: [] for name in variants}
-        for _ in range(1 if long else args.repeat):
-            for name, command in variants.items():
-                runs[name].append(measure(command))
-                print(f"{'long' if long else 'short'} {name}: {runs[name][-1]['seconds']:.2f} s, {runs[name][-1]['peak_mib']:.0f} MiB", flush=True)
-    seconds = {name: [round(r["seconds"], 3) for r in found] for name, found in runs.items()}
-    middle = {name: statistics.median(values) for name, values in seconds.items()}
-    best = min((v, name) for name, v in middle.items() if name.startswith("old, batch"))
-    answers = {name: found[0].get("answers") for name, found in runs.items()}
-    n = len(pairs)
-    same = lambda a, b: 100 * sum(x["answer"] == y["answer"] for x, y in zip(answers[a], answers[b])) / n
-    found = {"questions": n, "seconds": seconds, "peak_mib": {name: round(max(r["peak_mib"] for r in rs)) for name, rs in runs.items()},
-             "questions_per_second": {name: round(n / v, 1) for name, v in middle.items()}, "best_old": best[1],
-             "speed_against_best_old": round(best[0] / middle["squadqa"], 3), "int8_against_best_old": round(best[0] / middle["int8"], 3),
-             "time_over_bare_forward": round(middle["squadqa"] / middle["forward"] - 1, 4), "windows": runs["forward"][0]["windows"],
-             "same_answers_percent": round(same("squadqa", best[1]), 2), "int8_same_answers_percent": round(same("int8", "squadqa"), 2),
+        old = lambda size: [args.old_python, HERE / "old_pipeline.py", model, file.name, size, args.threads]
+        variants = {"squadqa": own("float32", 32), "forward": own("forward", 8), "int8": own("int8", 32), "bfloat16": own("bfloat16", 32)}
+        runs = in_turns(variants | {f"old, batch {b}": old(b) for b in ((1, 8) if long else (1, 8, 32))}, n, 5 if long else 250, rounds)
+        singles = {} if long else in_turns({"squadqa": own("float32", 32), "old": old(1)}, n, 1, rounds)
+    seconds = lambda runs: {name: [round(s, 3) for s in r["seconds"]] for name, r in runs.items()}
+    middle = lambda runs: {name: statistics.median(r["seconds"]) for name, r in runs.items()}
+    memory = lambda runs: {name: round(r["peak_mib"]) for name, r in runs.items()}
+    took = middle(runs)
+    best = min((v, name) for name, v in took.items() if name.startswith("old"))
+    answers = {name: r["answers"] for name, r in runs.items()}
+    same = lambda a, b: round(100 * sum(x["answer"] == y["answer"] for x, y in zip(answers[a], answers[b])) / n, 2)
+    fewer = ("int8", "bfloat16")
+    found = {"questions": n, "seconds": seconds(runs), "peak_mib": memory(runs), "questions_per_second": {name: round(n / v, 1) for name, v in took.items()},
+             "best_old": best[1], "speed_against_best_old": {name: round(best[0] / took[name], 3) for name in ("squadqa", *fewer)},
+             "time_over_bare_forward": round(took["squadqa"] / took["forward"] - 1, 4), "windows": runs["forward"]["windows"],
+             "same_answers_percent": {"squadqa and old": same("squadqa", best[1])} | {f"{name} and squadqa": same(name, "squadqa") for name in fewer},
              "differences": differences(answers["squadqa"], answers[best[1]], pairs, model)}
-    if not long:
-        from squadqa.metrics import squad_scores
-        score = lambda name: squad_scores([{"id": r["id"], "prediction_text": a["answer"]} for r, a in zip(references, answers[name])], references)
-        found |= {"scores": {name: score(name) for name in ("squadqa", "int8", best[1])}, "single_against_old": round(middle["old, one by one"] / middle["squadqa, one by one"], 3),
-                  "int8_f1_lost": round(score("squadqa")["f1"] - score("int8")["f1"], 3)}
-        one_window = window_counts(model, pairs)
-        gaps = [abs(a["score"] - b["score"]) for a, b, w in zip(answers["squadqa"], answers[best[1]], one_window) if w == 1 and (a["start"], a["end"]) == (b["start"], b["end"])]
-        found |= {"one_window_questions": sum(w == 1 for w in one_window), "largest_score_gap_in_one_window": max(gaps), "compared_scores": len(gaps)}
-    return found | {"old_versions": runs[best[1]][0]["versions"]}
+    if long: return found | {"old_versions": runs[best[1]]["versions"]}
+    from squadqa.metrics import squad_scores
+    scores = {name: squad_scores([{"id": r["id"], "prediction_text": a["answer"]} for r, a in zip(references, answers[name])], references)
+              for name in ("squadqa", *fewer, best[1])}
+    gaps = [abs(a["score"] - b["score"]) for a, b, w in zip(answers["squadqa"], answers[best[1]], window_counts(model, pairs))
+            if w == 1 and (a["start"], a["end"]) == (b["start"], b["end"])]
+    alone = middle(singles)
+    return found | {"scores": scores, "f1_lost": {name: round(scores["squadqa"]["f1"] - scores[name]["f1"], 3) for name in fewer},
+                    "largest_score_gap_in_one_window": max(gaps), "compared_scores": len(gaps),
+                    "one_by_one": {"seconds": seconds(singles), "peak_mib": memory(singles), "speed_against_old": round(alone["old"] / alone["squadqa"], 3)},
+                    "old_versions": runs[best[1]]["versions"]}
 
 
 def window_counts(model: str, pairs: list[dict]) -> list[int]:

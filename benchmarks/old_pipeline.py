@@ -1,6 +1,8 @@
 """The question-answering pipeline of transformers 4.57, timed. Run by inference.py with a Python that has that version.
 
-    python old_pipeline.py MODEL QUESTIONS.json BATCH_SIZE THREADS  ->  one line of JSON
+    python old_pipeline.py MODEL QUESTIONS.json BATCH_SIZE THREADS
+
+Answers the questions that standard input names, one range (begin end) a line, each with a line of JSON.
 """
 import json, sys, time
 
@@ -19,11 +21,10 @@ pipe = transformers.pipeline("question-answering", model=model, device="cpu")
 pairs = json.load(open(questions))
 options = {"align_to_words": False}  # its other defaults are those that inference.py asks with
 pipe(**pairs[0], **options)
-start = time.perf_counter()
-if batch_size == 0:  # one call for each, as in a service
-    answers = [pipe(**pair, **options) for pair in pairs]
-else:
-    answers = pipe([dict(p) for p in pairs], batch_size=batch_size, **options)
-seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "peak_mib": peak_mib(), "answers": answers,
-                  "versions": {"transformers": transformers.__version__, "torch": torch.__version__}}))
+print("ready", flush=True)
+for line in sys.stdin:
+    begin, end = map(int, line.split())
+    start = time.perf_counter()
+    answers = pipe([dict(p) for p in pairs[begin:end]], batch_size=batch_size, **options) if end - begin > 1 else [pipe(**pairs[begin], **options)]
+    print(json.dumps({"seconds": time.perf_counter() - start, "answers": answers}), flush=True)
+print(json.dumps({"peak_mib": peak_mib(), "versions": {"transformers": transformers.__version__, "torch": torch.__version__}}), flush=True)

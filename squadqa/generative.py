@@ -243,7 +243,7 @@ def best_windows(
     *,
     null_threshold: float | None = None,  # None: always answer; else '' where null_odds is above it
 ) -> list[dict]:  # per example: id, prediction_text, score, window, null_odds (the least of its windows; above 0 where all prefer '')
-    "The best-scored answer over the windows of each example. A window that prefers '' is heard only if all do."
+    "The best-scored answer over the windows of each example. A window that prefers '' competes only if all do."
     examples = {}
     for row in found: examples.setdefault(row["id"], []).append(row)
     return [_best_window(rows, null_threshold) for rows in examples.values()]
@@ -282,7 +282,7 @@ def evaluate_generative(
 
 # %% ../nbs/12_generative.ipynb #generative-trainer
 class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
-    "`Seq2SeqTrainer` with the house's batches and checkpoints; its evaluation adds EM and F1 of `evaluate_generative` to the loss."
+    "`Seq2SeqTrainer` with squadqa's batches and checkpoints; its evaluation adds EM and F1 of `evaluate_generative` to the loss."
     examples, options = None, {}  # what to score, and options of `evaluate_generative`
 
     def evaluation_loop(self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"):
@@ -298,7 +298,7 @@ def generative_arguments(
     mixed_precision: str = "auto",  # "auto": bf16 where the hardware computes in it, else none
     **options,  # of `training_arguments`
 ) -> Seq2SeqTrainingArguments:  # for `GenerativeTrainer`
-    "The arguments of `fine_tune`, but never fp16 by itself: T5 overflows in it."
+    "The arguments of `fine_tune`, but fp16 only where it is asked for: T5 overflows in it."
     if mixed_precision == "auto" and choose_precision() == "fp16": mixed_precision = "no"
     plain = training_arguments(output_dir, mixed_precision=mixed_precision, **options)
     return Seq2SeqTrainingArguments(**{f.name: getattr(plain, f.name) for f in fields(plain) if f.init})

@@ -68,7 +68,7 @@ def prepare_train_features(
     *,
     max_length: int = 384,  # tokens in a window
     stride: int = 128,  # tokens that neighbouring windows share
-    padding: str | bool = "max_length",  # False leaves it to the collator
+    padding: str | bool = "max_length",  # False: padded later, batch by batch
 ) -> dict[str, list]:  # model inputs, start_positions, end_positions: one row per window
     "Windows with labels, for `Dataset.map(batched=True)`."
     windows = tokenize_windows(tokenizer, examples["question"], examples["context"], max_length=max_length, stride=stride,

@@ -310,7 +310,7 @@ def train_loop(
     overwrite: bool = False,  # throw away what an earlier run left in output_dir
     push_to_hub: bool | str = False,  # True or a repository name: upload the model after each epoch
     seed: int = 42,  # of the new head, the order of the batches and the dropout
-    padding: str | bool = False,  # False: each batch to its longest window; "max_length": the course's way
+    padding: str | bool = False,  # False: each batch to its longest window; "max_length": the Hugging Face course's way
     tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
     **training_args,  # those of LOOP_ARGUMENTS
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model

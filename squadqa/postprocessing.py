@@ -66,7 +66,7 @@ def course_spans(
     n_best: int,  # starts and ends to pair
     max_answer_length: int,  # tokens in the longest answer
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (windows, 1) first tokens, last tokens (inclusive), scores
-    "The course's rule: pair the n best starts with the n best ends, then reject what is no span of the context."
+    "The Hugging Face course's rule: pair the n best starts with the n best ends, then reject what is no span of the context."
     starts, ends = _best_first(start_logits, n_best), _best_first(end_logits, n_best)
     take = np.take_along_axis
     scores = take(start_logits, starts, 1)[:, :, None] + take(end_logits, ends, 1)[:, None, :]
@@ -90,7 +90,7 @@ def find_spans(
     *,
     n_best: int = 20,  # for "n_best" the starts and ends to pair; for "top" the spans to keep
     max_answer_length: int = 30,  # tokens in the longest answer
-    search: str = "exact",  # "exact", "n_best" (the course's rule) or "top" (the n_best best, not just one)
+    search: str = "exact",  # "exact", "n_best" (the Hugging Face course's rule) or "top" (the n_best best, not just one)
     chunk: int = 256,  # windows at a time: bounds the memory
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (windows, n) first tokens, last tokens (inclusive), scores (-inf: no span)
     "Search spans window by window."
@@ -182,7 +182,7 @@ def postprocess(
     *,
     n_best: int = 20,  # with search="n_best": starts and ends to pair
     max_answer_length: int = 30,  # tokens in the longest answer
-    search: str = "exact",  # "exact": every valid span; "n_best": the course's rule
+    search: str = "exact",  # "exact": every valid span; "n_best": the Hugging Face course's rule
 ) -> list[dict]:  # per example: id, prediction_text, start, end (characters, exclusive), score (sum of logits), null_score
     "The best answer of each example over all its windows; '' with start = end = 0 where there is no valid span."
     table, answers = windows_of(features, examples), []

@@ -175,11 +175,12 @@ def write_results(
 # %% ../nbs/06b_runs.ipynb #choose-run
 def choose_run(
     gpu: bool | None = None,  # is there one? None: look
+    **others,  # arguments of `fine_tune` that a run of another kind needs: a pair each, (without a GPU, with one)
 ) -> tuple[dict, str]:  # arguments of `fine_tune` (model, data, max_steps, ...), and the choice in one sentence
     "Model, data and number of steps for ten minutes at most, by what the computer has."
     gpu = torch.cuda.is_available() if gpu is None else gpu
-    if gpu: plan = dict(model="bert", data="rajpurkar/squad", batch_size=16, learning_rate=3e-5, max_steps=1000)
-    else: plan = dict(model="minilm", data="sample", batch_size=8, learning_rate=2e-4, max_steps=40)
+    plans = dict(model=("minilm", "bert"), data=("sample", "rajpurkar/squad"), batch_size=(8, 16), learning_rate=(2e-4, 3e-5), max_steps=(40, 1000))
+    plan = {name: pair[gpu] for name, pair in (plans | others).items()}
     found = "There is a GPU" if gpu else "There is no GPU"
     return plan, f"{found}: {plan['model']} learns {plan['data']} for {plan['max_steps']:,} steps of {plan['batch_size']} windows."
 

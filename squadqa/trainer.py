@@ -34,7 +34,7 @@ from .windows import load_tokenizer, tokenize_windows
 # %% ../nbs/07_trainer.ipynb #mixed-precision
 def _cpu_has_bf16() -> bool:
     "Does the processor multiply in bf16 (AVX512-BF16 or AMX)? Elsewhere bf16 is slower than fp32."
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))  # bool() is False, for a torch without the question
 
 def choose_precision(
     mixed_precision: str = "auto",  # "auto", "no", "fp16" or "bf16"
@@ -71,7 +71,7 @@ def training_arguments(
     has_validation: bool = True,  # is there something to evaluate on?
     **training_args,  # any other field of `TrainingArguments`; wins over what is chosen here
 ) -> TrainingArguments:  # for `QATrainer`
-    "The course's `TrainingArguments`, in today's names, with checkpoints, evaluation and seeds filled in."
+    "The Hugging Face course's `TrainingArguments`, in today's names, with checkpoints, evaluation and seeds filled in."
     precision = choose_precision(mixed_precision)
     chosen = dict(num_train_epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed, data_seed=seed,
                   per_device_train_batch_size=batch_size, per_device_eval_batch_size=4 * batch_size, fp16=precision == "fp16",
@@ -262,7 +262,7 @@ def fine_tune(
     overwrite: bool = False,  # throw away what an earlier run left in output_dir
     push_to_hub: bool | str = False,  # True or a repository name: upload the result
     seed: int = 42,  # of the new head, the order of the batches and the dropout
-    padding: str | bool = False,  # False: each batch to its longest window; "max_length": the course's way
+    padding: str | bool = False,  # False: each batch to its longest window; "max_length": the Hugging Face course's way
     tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
     **training_args,  # any other field of `transformers.TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model

@@ -47,7 +47,7 @@ def require_fast(
 def adapter_base(
     folder: str | Path,  # of a model
 ) -> str | None:  # the Hub id or folder of the model under its adapter; None for a whole model
-    "What a folder's adapter (PEFT) was trained over."
+    "The model over which a folder's adapter (made with PEFT) was trained."
     config = Path(folder) / "adapter_config.json"
     return json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"] if config.is_file() else None
 

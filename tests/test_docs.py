@@ -277,12 +277,14 @@ def test_sidebar_is_complete_and_in_order(made):
     entries = sidebar(yaml.safe_load((made[0] / "sidebar.yml").read_text()))
     assert sorted(page for *_, page in entries) == sorted(set(PAGES) - {"404.qmd"}), "a page without an entry, or an entry without a page"
     assert list(dict.fromkeys(section for section, *_ in entries)) == ["", "Prepare", "Train", "Use", "Go further", "Reference"]
+    order = [page for *_, page in entries if page[0].isdigit()]
+    on_the_map = re.findall(r"\]\((\d\w+\.ipynb)\) \|", source(next(c for c in cells(ROOT / "nbs" / "index.ipynb") if c["id"] == "map")))
+    assert order == on_the_map and len(order) > 20
+    for page, following in zip(order, order[1:]):  # what a lesson ends with leads the same way
+        assert re.search(r"\]\((\w+\.ipynb)\)", source(cells(ROOT / "nbs" / page)[-1])).group(1) == following, page
     sections = {page: section for section, _, page in entries}
-    for section in ("Prepare", "Train", "Use", "Go further"):
-        group = [page for _, _, page in entries if sections[page] == section]
-        assert group == sorted(group) and len(group) >= 4, section
-    first = {"01_data.ipynb": "Prepare", "06a_modeling.ipynb": "Prepare", "06b_runs.ipynb": "Train", "08_accelerate.ipynb": "Train", "09_inference.ipynb": "Use",
-             "20_cli.ipynb": "Use", "05a_languages.ipynb": "Go further", "10_no_answer.ipynb": "Go further", "glossary.ipynb": "Reference"}
+    first = {"01_data.ipynb": "Prepare", "06a_modeling.ipynb": "Prepare", "06b_runs.ipynb": "Train", "08_accelerate.ipynb": "Train", "08b_performance.ipynb": "Use",
+             "09c_own_data.ipynb": "Use", "10_no_answer.ipynb": "Go further", "14_capstone.ipynb": "Go further", "glossary.ipynb": "Reference"}
     assert {page: sections.get(page) for page in first} == first
     for _, label, page in entries:
         if page[0].isdigit():

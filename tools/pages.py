@@ -21,8 +21,7 @@ from sync import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 UNLINKED = "squadqa.cli"  # its commands are called train, evaluate, check: words that mean other things in a lesson
-SECTIONS = {"Prepare": ("01", "06a"), "Train": ("06b", "08a"), "Use": ("09", "09z"), "Go further": ("08b", "19z")}  # first and last number
-MOVED = {"05a": "Go further", "20": "Use"}  # numbered by what they build on, read elsewhere
+SECTIONS = {"01": "Prepare", "06b": "Train", "08b": "Use", "10": "Go further"}  # the lesson that begins each
 EXPORTED = {"export", "exports", "exporti"}
 
 
@@ -195,20 +194,21 @@ def reference(root: Path) -> str:
 def title_of(path: Path) -> str: return "".join(read_nb(path).cells[0].source).split("\n")[0].removeprefix("# ")
 
 
-def section_of(name: str) -> str:
-    "The part of the sidebar where a lesson stands."
-    number = name.split("_")[0]
-    return MOVED.get(number) or next(section for section, (first, last) in SECTIONS.items() if first <= number <= last)
+def lessons(root: Path) -> list[str]:
+    "The lessons in reading order, which is that of the map on the start page."
+    text = "".join("".join(cell.source) for cell in read_nb(root / "nbs" / "index.ipynb").cells)
+    return re.findall(r"^\| \w+ \| \[[^]]*\]\((\w+\.ipynb)\)", text, re.M)
 
 
 def sidebar(root: Path) -> dict:
     "Every page in reading order, the lessons in sections and with their numbers."
-    contents, groups = [{"text": "Start", "href": "index.ipynb"}], {section: [] for section in SECTIONS}
-    for path in sorted((root / "nbs").glob("[0-9]*.ipynb")):
-        number = path.name.split("_")[0].lstrip("0")
-        groups[section_of(path.name)].append({"text": f"{number}. {title_of(path)}", "href": path.name})
-    groups["Reference"] = [{"text": "Functions and classes", "href": "reference.qmd"}, {"text": "Glossary", "href": "glossary.ipynb"}]
-    return {"website": {"sidebar": {"contents": contents + [{"section": section, "contents": pages} for section, pages in groups.items() if pages]}}}
+    contents = [{"text": "Start", "href": "index.ipynb"}]
+    for name in lessons(root):
+        number = name.split("_")[0]
+        if number in SECTIONS: contents.append({"section": SECTIONS[number], "contents": []})
+        contents[-1]["contents"].append({"text": f"{number.lstrip('0')}. {title_of(root / 'nbs' / name)}", "href": name})
+    pages = [{"text": "Functions and classes", "href": "reference.qmd"}, {"text": "Glossary", "href": "glossary.ipynb"}]
+    return {"website": {"sidebar": {"contents": contents + [{"section": "Reference", "contents": pages}]}}}
 
 
 def site_settings(root: Path) -> dict:
