@@ -26,6 +26,7 @@ def main():
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--alpha", type=float, default=None)
+    parser.add_argument("--target-modules", default="all-linear", help="which linear layers: a pattern for their whole names")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--questions", type=int, default=0)
@@ -36,7 +37,7 @@ def main():
     if args.questions: train = train.shuffle(seed=1).select(range(args.questions))
     data = DatasetDict(train=train, validation=validation.shuffle(seed=0).select(range(1000)))
     set_seed(args.seed)
-    model, tokenizer = add_adapter(load_model("minilm", new_head=True), rank=args.rank, alpha=args.alpha), load_tokenizer("minilm")
+    model, tokenizer = add_adapter(load_model("minilm", new_head=True), rank=args.rank, alpha=args.alpha, target_modules=args.target_modules), load_tokenizer("minilm")
     start = time.time()
     run = fine_tune(model, data, args.output, tokenizer=tokenizer, epochs=args.epochs, learning_rate=args.learning_rate, batch_size=args.batch_size,
                     warmup_steps=0.1, seed=args.seed, overwrite=True, disable_tqdm=True)

@@ -21,25 +21,28 @@ from .inference import AskOptions, QuestionAnswerer, chunks
 from .distributed import open_processes
 
 # %% ../nbs/09b_bulk.ipynb #read-questions
-def _jsonl_rows(path: Path) -> Iterator[dict]:
+# names: of the columns of question, context and id
+def _jsonl_rows(path: Path, names: list[str]) -> Iterator[dict]:
     with path.open(encoding="utf-8-sig") as file:
         for n, line in enumerate(file, 1):
             if line.strip(): yield parse_json(line, f"{path}, line {n}")
 
-def _csv_rows(path: Path) -> Iterator[dict]:
+def _csv_rows(path: Path, names: list[str]) -> Iterator[dict]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try: yield from reader
         except csv.Error as e: raise ValueError(f"{path}, line {reader.line_num}: {e}; .jsonl has no such limit") from None
 
-def _parquet_rows(path: Path) -> Iterator[dict]:
+def _parquet_rows(path: Path, names: list[str]) -> Iterator[dict]:
     try:
         with pq.ParquetFile(path) as file:
-            names = [n for n in ("id", "question", "context") if n in file.schema_arrow.names]
-            for batch in file.iter_batches(1000, columns=names): yield from batch.to_pylist()
+            known = file.schema_arrow.names
+            for name in names[:2]:
+                if name not in known: raise ValueError(f"{path} has no column {name!r}; it has {', '.join(known)}")
+            for batch in file.iter_batches(1000, columns=[n for n in names if n in known]): yield from batch.to_pylist()
     except pa.ArrowInvalid as e: raise ValueError(f"{path} is not Parquet: {e}") from None
 
-def _json_rows(path: Path) -> Iterator[dict]:
+def _json_rows(path: Path, names: list[str]) -> Iterator[dict]:
     found = parse_json(read_text(path), str(path))
     rows = found.get("data", found) if isinstance(found, dict) else found
     flat = isinstance(rows, list) and not (rows and isinstance(rows[0], dict) and "paragraphs" in rows[0])
@@ -48,22 +51,24 @@ def _json_rows(path: Path) -> Iterator[dict]:
 QUESTION_READERS = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows, ".json": _json_rows}
 
 # %% ../nbs/09b_bulk.ipynb #read-questions-code
-def _question_rows(path: Path) -> Iterator:
+def _question_rows(path: Path, names: list[str]) -> Iterator:
     if not path.is_file(): raise ValueError(f"there is no file {path}")
     if path.suffix.lower() not in QUESTION_READERS:
         raise ValueError(f"{path}: cannot tell the format from {path.suffix!r}; known are {', '.join(QUESTION_READERS)}")
-    try: yield from QUESTION_READERS[path.suffix.lower()](path)
+    try: yield from QUESTION_READERS[path.suffix.lower()](path, names)
     except UnicodeDecodeError: raise ValueError(f"{path} is not UTF-8: save it as UTF-8 and try again") from None
 
 def read_questions(
     path: str | Path,  # .jsonl, .csv, .parquet, or .json in the format of SQuAD
+    columns: dict[str, str] | None = None,  # what question, context and id are called in the file, where they have other names
 ) -> Iterator[dict]:  # id (the row's number where there is none), question, context
     "Read questions one after the other. A row without question or context is a `ValueError` that names it."
-    path = Path(path).expanduser()
-    for n, row in enumerate(_question_rows(path)):
+    path, names = Path(path).expanduser(), {name: name for name in ("question", "context", "id")} | (columns or {})
+    if len(names) > 3: raise ValueError(f"columns={columns!r}: it can name the columns of question, context and id")
+    for n, row in enumerate(_question_rows(path, list(names.values()))):
         if not isinstance(row, dict): raise ValueError(f"{path}, row {n}: {row!r} is no row with a question and a context")
-        question, context, name = row.get("question"), row.get("context"), row.get("id")
-        for column, text in (("question", question), ("context", context)):
+        question, context, name = (row.get(column) for column in names.values())
+        for column, text in ((names["question"], question), (names["context"], context)):
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"{path}, row {n} (id {name!r}): the {column} is {text!r}; every row needs one (columns: {', '.join(map(str, row))})")
         yield {"id": str(n) if name is None else str(name), "question": question, "context": context}
@@ -166,9 +171,9 @@ def prepare_output(
     return output
 
 # %% ../nbs/09b_bulk.ipynb #predict-file
-def _settings(qa: QuestionAnswerer, questions: Path, chunk: int, options: AskOptions) -> dict:
+def _settings(qa: QuestionAnswerer, questions: Path, columns: dict | None, chunk: int, options: AskOptions) -> dict:
     "What the answers depend on"
-    return {"questions": str(questions), "size": questions.stat().st_size, "model": qa.name, "dtype": str(qa.dtype),
+    return {"questions": str(questions), "size": questions.stat().st_size, "columns": columns or {}, "model": qa.name, "dtype": str(qa.dtype),
             "null_threshold": qa.null_threshold, "chunk": chunk} | asdict(options)
 
 def _answer_chunks(qa, rows: Iterator[dict], part: Path, done: set[int], options: AskOptions, chunk: int, state, progress: bool) -> int:
@@ -196,6 +201,7 @@ def predict_file(
     questions: str | Path,  # what `read_questions` takes
     output: str | Path,  # .jsonl or .parquet
     *,
+    columns: dict[str, str] | None = None,  # what question, context and id are called in the file, where they have other names
     options: AskOptions = AskOptions(),  # top_k answers are kept of each question
     chunk: int = 256,  # questions that go through the model together
     resume: bool = False,  # continue an interrupted run
@@ -205,16 +211,16 @@ def predict_file(
     "Answer a file of questions. Under a launcher the processes share the chunks; the file is the same as of one process, byte for byte."
     state, questions = open_processes(), Path(questions).expanduser()
     if state.is_main_process:
-        next(read_questions(questions), None)  # nothing is thrown away for a run that cannot start
+        next(read_questions(questions, columns), None)  # nothing is thrown away for a run that cannot start
         output = prepare_output(output, resume, overwrite)
     state.wait_for_everyone()
     output = Path(output).expanduser()
-    settings = _settings(qa, questions, chunk, options)
+    settings = _settings(qa, questions, columns, chunk, options)
     done = {n for path in _parts(output) if path.exists() for n in open_part(path, settings)} if resume else set()
     state.wait_for_everyone()
     part = output.parent / f"{output.name}.part{state.process_index}"
     open_part(part, settings)
-    total = _answer_chunks(qa, read_questions(questions), part, done, options, chunk, state, progress)
+    total = _answer_chunks(qa, read_questions(questions, columns), part, done, options, chunk, state, progress)
     state.wait_for_everyone()
     if state.is_main_process: _join_parts(output)
     state.wait_for_everyone()

@@ -175,6 +175,7 @@ def _ask_options(args: argparse.Namespace, **more):
     "The options of a question from those of the command line"
     from squadqa.inference import AskOptions
     return AskOptions(doc_stride=args.stride, max_seq_len=args.max_length, max_answer_len=args.max_answer_length,
+                      max_question_len=args.max_question_length,
                       handle_impossible_answer=args.no_answer, align_to_words=args.align_to_words, **more)
 
 def _answerer(args: argparse.Namespace):
@@ -214,7 +215,9 @@ def predict(
     from squadqa.distributed import quiet_others
     quiet_others()
     start, options = time.perf_counter(), _ask_options(args, top_k=args.n_best)
-    done = predict_file(_answerer(args), args.input, args.output, options=options, resume=args.resume, overwrite=args.overwrite, progress=not args.json)
+    columns = {name.removesuffix("_column"): value for name, value in vars(args).items() if name.endswith("_column") and value}
+    done = predict_file(_answerer(args), args.input, args.output, columns=columns, options=options, resume=args.resume, overwrite=args.overwrite,
+                        progress=not args.json)
     seconds = time.perf_counter() - start
     _say(args, f"{done} questions in {seconds:.0f} s ({done / seconds:.1f} per second); the answers are in {args.output}",
          {"questions": done, "seconds": seconds, "output": args.output})
@@ -326,6 +329,7 @@ def _add_asking(parser, *more: str):
     add("--batch-size", type=int, default=32, metavar="N", help="windows per forward pass (32)")
     if not more: return
     add("--max-answer-length", type=int, default=30, metavar="N", help="tokens in the longest answer (30)")
+    add("--max-question-length", type=int, metavar="N", help="cut questions to so many tokens (never)")
     add("--no-answer", action="store_true", help="allow the empty answer where the context has none")
     add("--align-to-words", action="store_true", help="widen answers to whole words")
     _add_common(parser)
@@ -347,6 +351,7 @@ def _add_predict(commands):
     parser = commands.add_parser("predict", help="answer a file of questions", description="Answer many questions: flat in memory, resumable, on as many processes as the launcher starts.")
     add = parser.add_argument
     add("--input", required=True, metavar="FILE", help=".jsonl, .csv or .parquet with question, context and if you like id; or SQuAD's .json")
+    for name in ("question", "context", "id"): add(f"--{name}-column", metavar="NAME", help=f"what the column of the {name} is called ({name})")
     add("--output", required=True, metavar="FILE", help=".jsonl or .parquet: id, answer, score, start, end")
     add("--n-best", type=int, default=1, metavar="N", help="keep the N best answers of each question, in a column n_best (1)")
     add("--resume", action="store_true", help="continue an interrupted run")

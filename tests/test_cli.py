@@ -148,6 +148,12 @@ def test_predict(tiny_folder, tmp_path):
     assert again.returncode == 1 and "--overwrite" in again.stderr
     values = json.loads(squadqa(*common, "--input", "q.jsonl", "--output", "a.jsonl", "--overwrite", "--json", cwd=tmp_path).stdout)
     assert values["questions"] == 8 and values["output"] == "a.jsonl"
+    (tmp_path / "q.csv").write_text("nr,ask,passage\n7,Who wrote the notes?,Ada wrote the notes.\n")
+    named = squadqa(*common, "--input", "q.csv", "--output", "b.jsonl", "--question-column", "ask", "--context-column", "passage", "--id-column", "nr", cwd=tmp_path)
+    assert named.returncode == 0 and json.loads((tmp_path / "b.jsonl").read_text())["id"] == "7", named.stderr
+    cut, long = (squadqa(*common, "--input", "q.csv", "--output", f"{n}.jsonl", "--question-column", "ask", "--context-column", "passage", *more, cwd=tmp_path)
+                 for n, more in (("c", ["--max-question-length", "0"]), ("d", [])))
+    assert cut.returncode == 1 and "max_question_len=0 must be a number of at least 1" in cut.stderr and long.returncode == 0
 
 
 def test_predict_under_a_launcher_writes_the_same_file(tiny_folder, tmp_path):
