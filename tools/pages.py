@@ -195,18 +195,21 @@ def title_of(path: Path) -> str: return "".join(read_nb(path).cells[0].source).s
 
 
 def lessons(root: Path) -> list[str]:
-    "The lessons in reading order, which is that of the map on the start page."
-    text = "".join("".join(cell.source) for cell in read_nb(root / "nbs" / "index.ipynb").cells)
-    return re.findall(r"^\| \w+ \| \[[^]]*\]\((\w+\.ipynb)\)", text, re.M)
+    "The lessons in reading order, which is that of the map on the start page; what is not on it comes last."
+    start = root / "nbs" / "index.ipynb"
+    text = "\n".join("".join(cell.source) for cell in read_nb(start).cells) if start.exists() else ""
+    order = re.findall(r"^\| \w+ \| \[[^]]*\]\((\w+\.ipynb)\)", text, re.M)
+    here = sorted(path.name for path in (root / "nbs").glob("[0-9]*.ipynb"))
+    return sorted(here, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def sidebar(root: Path) -> dict:
     "Every page in reading order, the lessons in sections and with their numbers."
-    contents = [{"text": "Start", "href": "index.ipynb"}]
+    contents, pages = [{"text": "Start", "href": "index.ipynb"}], []
     for name in lessons(root):
         number = name.split("_")[0]
-        if number in SECTIONS: contents.append({"section": SECTIONS[number], "contents": []})
-        contents[-1]["contents"].append({"text": f"{number.lstrip('0')}. {title_of(root / 'nbs' / name)}", "href": name})
+        if number in SECTIONS or not pages: contents.append({"section": SECTIONS.get(number, "Lessons"), "contents": (pages := [])})
+        pages.append({"text": f"{number.lstrip('0')}. {title_of(root / 'nbs' / name)}", "href": name})
     pages = [{"text": "Functions and classes", "href": "reference.qmd"}, {"text": "Glossary", "href": "glossary.ipynb"}]
     return {"website": {"sidebar": {"contents": contents + [{"section": "Reference", "contents": pages}]}}}
 
