@@ -175,6 +175,12 @@ def load_folder(
     if not found: raise ValueError(f"{path} holds no file that ends in {', '.join(READERS)}")
     return DatasetDict({split: load_file(file) for split, file in found.items()})
 
+def _five_columns(rows: Dataset, where: str) -> Dataset:
+    "The SQuAD columns alone, with empty titles where there are none"
+    check_columns(rows.column_names, where)
+    if "title" not in rows.column_names: rows = rows.add_column("title", [""] * len(rows))
+    return rows.select_columns(list(FEATURES))
+
 def load_hub(
     name: str,  # a data set on the Hub, e.g. "rajpurkar/squad"
     revision: str | None = None,  # a branch, a tag or a commit
@@ -183,10 +189,7 @@ def load_hub(
     try: data = load_dataset(name, revision=revision)
     except Exception as e:
         raise ValueError(f"{name!r} is no file or folder here, and the Hub did not give it: {type(e).__name__}: {e}") from e
-    for split, rows in data.items():
-        check_columns(rows.column_names, f"{name} ({split})")
-        if "title" not in rows.column_names: data[split] = rows.add_column("title", [""] * len(rows))
-    return DatasetDict({split: rows.select_columns(list(FEATURES)) for split, rows in data.items()})
+    return DatasetDict({split: _five_columns(rows, f"{name} ({split})") for split, rows in data.items()})
 
 # %% ../nbs/01_data.ipynb #load-squad
 def _sample_files(version: str = "1.1") -> dict[str, Path]:
@@ -196,12 +199,13 @@ def _sample_files(version: str = "1.1") -> dict[str, Path]:
 SAMPLES = {"sample": "1.1", "sample-v2": "2.0"}
 
 def load_squad(
-    source: str | Path | dict = "sample",  # "sample", "sample-v2", a Hub id, a file, a folder, or {"train": file, "validation": file}
+    source: str | Path | dict = "sample",  # "sample", "sample-v2", a Hub id, a file, a folder, or {"train": file or Dataset, "validation": file or Dataset}
     revision: str | None = None,  # of a Hub data set: branch, tag or commit
 ) -> DatasetDict:  # splits with columns id, title, context, question, answers (characters, 0-based)
     "Load a SQuAD-style data set. Errors are `ValueError`s that name the file and the place."
     if isinstance(source, str) and source in SAMPLES: source = _sample_files(SAMPLES[source])
-    if isinstance(source, dict): return DatasetDict({split: load_file(file) for split, file in source.items()})
+    if isinstance(source, dict):
+        return DatasetDict({split: _five_columns(part, split) if isinstance(part, Dataset) else load_file(part) for split, part in source.items()})
     path = Path(source).expanduser()
     if path.is_dir(): return load_folder(path)
     if path.is_file() or path.suffix.lower() in READERS: return DatasetDict({split_of(path): load_file(path)})

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .modeling import check_fit, load_model, max_tokens, predict_logits, read_settings
 from .performance import EXAMPLE, make_quick, pick_device
 from .postprocessing import distinct_spans, find_spans, null_scores
+from .validation import trim_offsets
 from .windows import check_lengths, context_index, find_cls, load_tokenizer, require_fast, resolve_model
 
 # %% ../nbs/09_inference.ipynb #pair-layout
@@ -74,8 +75,9 @@ def tokenize_contexts(
     texts = list(texts)
     batch, found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False), {}
     for i, text in enumerate(texts):
-        offsets = np.array(batch["offset_mapping"][i], np.int64).reshape(-1, 2)
-        if align_to_words: offsets = word_offsets(offsets, batch.word_ids(i))
+        offsets = batch["offset_mapping"][i]
+        if align_to_words: offsets = word_offsets(np.array(offsets, np.int64).reshape(-1, 2), batch.word_ids(i)).tolist()
+        offsets = np.array([offset or (0, 0) for offset in trim_offsets(offsets, text)], np.int64).reshape(-1, 2)
         found[text] = ContextTokens(text, batch["input_ids"][i], offsets[:, 0], offsets[:, 1])
     return found
 

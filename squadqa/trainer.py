@@ -88,7 +88,7 @@ def prepare_evaluation_features(
 ) -> dict[str, list]:  # model inputs, labels, example_id, offset_mapping, cls_index: one row per window
     "Validation features that also have labels, so that an evaluation gives a loss besides EM and F1."
     windows = tokenize_windows(tokenizer, examples["question"], examples["context"], ids=examples["id"], **options)
-    return model_inputs(windows) | label_windows(windows, examples["answers"], tokenizer) | locate_windows(windows, examples["id"], tokenizer)
+    return model_inputs(windows) | label_windows(windows, examples["answers"], tokenizer) | locate_windows(windows, examples["id"], tokenizer, examples["context"])
 
 # %% ../nbs/07_trainer.ipynb #load-training-data
 def load_training_data(
