@@ -170,9 +170,9 @@ def find_outliers(
 
 # %% ../nbs/08b_performance.ipynb #quantize-linears
 def has_bf16() -> bool:
-    "Does this CPU multiply bfloat16 by itself?"
+    "Does this CPU multiply bfloat16 by itself (AVX512-BF16 or AMX)? Elsewhere it is slower than float32."
     asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)
+    return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)  # a torch that does not know the question: no
 
 def quantize_linears(
     model: PreTrainedModel,  # on the CPU, float32; changed in place, and no longer to be trained or saved

@@ -25,6 +25,7 @@ from .labeling import label_windows, model_inputs, prepare_train_features
 from .metrics import squad_scores
 from .modeling import (LengthGroupedSampler, WindowCollator, check_fit, load_model, longest_first, make_features, predict_logits,
                               require_qa_head)
+from .performance import has_bf16
 from .postprocessing import compute_metrics, n_best_answers, postprocess
 from .runs import (CheckpointError, FineTuneResult, TrainingInterrupted, checkpoints, describe_run, model_card, prepare_output_dir,
                           push_run, whole_or_absent, why_not_written, write_results)
@@ -32,10 +33,6 @@ from .validation import locate_windows, prepare_validation_features
 from .windows import load_tokenizer, tokenize_windows
 
 # %% ../nbs/07_trainer.ipynb #mixed-precision
-def _cpu_has_bf16() -> bool:
-    "Does the processor multiply in bf16 (AVX512-BF16 or AMX)? Elsewhere bf16 is slower than fp32."
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))  # bool() is False, for a torch without the question
-
 def choose_precision(
     mixed_precision: str = "auto",  # "auto", "no", "fp16" or "bf16"
 ) -> str:  # "no", "fp16" or "bf16"
@@ -44,7 +41,7 @@ def choose_precision(
         raise ValueError(f"mixed_precision={mixed_precision!r} is none of 'auto', 'no', 'fp16', 'bf16'")
     if mixed_precision != "auto": return mixed_precision
     if torch.cuda.is_available(): return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if not torch.backends.mps.is_available() and _cpu_has_bf16() else "no"
+    return "bf16" if not torch.backends.mps.is_available() and has_bf16() else "no"
 
 # %% ../nbs/07_trainer.ipynb #training-arguments
 def _evaluation(evaluate_every: str | int, has_validation: bool) -> dict:
