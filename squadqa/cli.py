@@ -278,7 +278,7 @@ def _add_train(commands):
     add("--max-steps", type=int, metavar="N", help="stop after so many optimizer steps")
     add("--max-grad-norm", type=float, metavar="X", help="clip gradients to this norm (1)")
     add("--gradient-accumulation-steps", type=int, metavar="N", help="batches per optimizer step (1)")
-    add("--mixed-precision", choices=("auto", "no", "fp16", "bf16"), help="auto: bf16 or fp16 where the GPU has it")
+    add("--mixed-precision", choices=("auto", "no", "fp16", "bf16"), help="auto: bf16 where the hardware computes in it, CPUs too; else fp16 on a GPU; else no")
     add("--evaluate-every", type=_steps_or_word, metavar="epoch|N|no", help="evaluate and save each epoch (default), every N steps, or do not evaluate")
     add("--evaluate-first", dest="eval_on_start", action="store_true", default=None, help="score the model before training too")
     add("--pad-to-max-length", dest="padding", action="store_const", const="max_length", help="pad every window to --max-length, as the Hugging Face course does")

@@ -43,7 +43,7 @@ FOLDS = {"upper and lower case": str.casefold, "its Unicode form (NFC or NFD)": 
          "white space": lambda text: " ".join(text.split())}
 
 def _near_miss(context: str, text: str) -> str:
-    return next((f", but for {name} it would" for name, fold in FOLDS.items() if fold(text) in fold(context)), "")
+    return next((f"; it would if {name} did not count" for name, fold in FOLDS.items() if fold(text) in fold(context)), "")
 
 def _fits_in_utf16(context: str, text: str, start: int) -> int | None:
     "The start in characters, if the answer stands there when emoji count as two"
