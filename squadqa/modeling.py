@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CPU_TOKENS', 'TRIM_TOKENS', 'require_qa_head', 'read_settings', 'load_model', 'WindowCollator',
            'LengthGroupedSampler', 'make_features', 'longest_first', 'max_tokens', 'check_fit', 'length_batches',
-           'predict_logits']
+           'has_bf16', 'predict_logits']
 
 # %% ../nbs/06a_modeling.ipynb #export-imports
 import ctypes, hashlib, inspect, json, math, warnings
@@ -196,6 +196,11 @@ def length_batches(
         batches.append(order[:n])
         order = order[n:]
     return batches
+
+def has_bf16() -> bool:
+    "Does this CPU multiply bfloat16 by itself (AVX512-BF16 or AMX)? Elsewhere it is slower than float32."
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)  # a torch that does not know the question: no
 
 TRIM_TOKENS = 4096  # after so many, freed memory goes back to the system: batches differ in size, and leave holes that no other fills
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROW_MULTIPLE', 'HEAD_OUTPUTS', 'EXAMPLE', 'replace_linears', 'PackedLinear', 'can_pack', 'pack_linears',
            'real_tokens', 'window_attention', 'window_mask', 'use_window_attention', 'Int8Linear', 'find_outliers',
-           'has_bf16', 'quantize_linears', 'pick_device', 'cast', 'make_quick']
+           'quantize_linears', 'pick_device', 'cast', 'make_quick']
 
 # %% ../nbs/08b_performance.ipynb #export-imports
 import copy
@@ -16,6 +16,8 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.activations import GELUActivation
 from transformers.masking_utils import bidirectional_mask_function
+
+from .modeling import has_bf16
 
 # %% ../nbs/08b_performance.ipynb #replace-linears
 def replace_linears(
@@ -169,11 +171,6 @@ def find_outliers(
     return {linear: size.topk(min(n, len(size))).indices.clone() for linear, size in largest.items()}
 
 # %% ../nbs/08b_performance.ipynb #quantize-linears
-def has_bf16() -> bool:
-    "Does this CPU multiply bfloat16 by itself (AVX512-BF16 or AMX)? Elsewhere it is slower than float32."
-    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)  # a torch that does not know the question: no
-
 def quantize_linears(
     model: PreTrainedModel,  # on the CPU, float32; changed in place, and no longer to be trained or saved
     example: torch.Tensor,  # (windows, tokens) token ids of a text, as `find_outliers` takes it

@@ -23,9 +23,8 @@ from transformers import (PreTrainedModel, PreTrainedTokenizerBase, PrinterCallb
 from .data import check_examples, load_squad
 from .labeling import label_windows, model_inputs, prepare_train_features
 from .metrics import squad_scores
-from .modeling import (LengthGroupedSampler, WindowCollator, check_fit, load_model, longest_first, make_features, predict_logits,
+from .modeling import (LengthGroupedSampler, WindowCollator, check_fit, has_bf16, load_model, longest_first, make_features, predict_logits,
                               require_qa_head)
-from .performance import has_bf16
 from .postprocessing import compute_metrics, n_best_answers, postprocess
 from .runs import (CheckpointError, FineTuneResult, TrainingInterrupted, checkpoints, describe_run, model_card, prepare_output_dir,
                           push_run, whole_or_absent, why_not_written, write_results)
