@@ -55,4 +55,4 @@ lab: .venv/ready
 	$(PY) -m jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
 
 clean:
-	rm -rf _proc _docs build dist runs
+	rm -rf _proc _docs build dist

@@ -24,14 +24,14 @@ def add_adapter(
     rank: int = 64,  # rows of A and columns of B; a linear layer of (n, m) weights gets rank * (n + m) new ones
     alpha: float | None = None,  # the change is alpha / rank * B @ A; alpha = rank if None
     target_modules: str | list[str] = "all-linear",  # which layers, as peft takes it: ends of their names, or a pattern for whole names
-    attention_dropout: float = 0.0,  # 0 lets the CPU and the GPU take their fast attention
+    attention_dropout: float = 0.0,  # in BERT and its relatives; 0 lets the CPU and the GPU take their fast attention
 ) -> torch.nn.Module:  # a `PeftModel`: only the adapter and the head learn; its `save_pretrained` writes only them
     "Freeze a model, and put a low-rank adapter (LoRA) beside its linear layers."
     try: from peft import LoraConfig, get_peft_model
     except ImportError as e: raise ValueError("an adapter needs peft: pip install 'squadqa[offline]'") from e
     if rank < 1: raise ValueError(f"rank={rank} must be at least 1")
     for name, module in model.named_modules():
-        if name.endswith("attention.self"): module.dropout.p = attention_dropout
+        if isinstance(getattr(module, "dropout", None), torch.nn.Dropout) and name.endswith("attention.self"): module.dropout.p = attention_dropout
     config = LoraConfig(task_type="QUESTION_ANS", r=rank, lora_alpha=alpha or rank, target_modules=target_modules, modules_to_save=["qa_outputs"])
     with warnings.catch_warnings():  # peft may call old names of transformers
         warnings.simplefilter("ignore", FutureWarning)

@@ -9,7 +9,9 @@ __all__ = ['QUESTION_READERS', 'ANSWER_TYPES', 'ANSWER_WRITERS', 'read_questions
 # %% ../nbs/09b_bulk.ipynb #export-imports
 import csv, glob, json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -90,6 +92,13 @@ def answer_rows(
 # %% ../nbs/09b_bulk.ipynb #parts
 def _parts(output: Path) -> list[Path]: return sorted(output.parent.glob(f"{glob.escape(output.name)}.part*"))
 
+def _drop_unanswered(output: Path):
+    "A part without an answered chunk holds nothing, and would only stand in the way of the next run"
+    for path in _parts(output):
+        with suppress(OSError):  # another process may have dropped it
+            with path.open("rb") as file: _, first = file.readline(), file.readline()
+            if not first.endswith(b"\n"): path.unlink()
+
 def open_part(
     path: Path,  # of this process
     settings: dict,  # what the answers depend on
@@ -98,18 +107,18 @@ def open_part(
     if not path.exists():
         path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
         return set()
-    found, whole = set(), 0
+    found, whole = set(), 0  # settings that the part does not name are none of its own: older ones had no digest
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"): break
             row, whole = json.loads(line), whole + len(line)
             if "rows" in row: found.add(row["chunk"])
-            elif row != settings: raise ValueError(f"{path} was begun with other settings ({_difference(row, settings)}): throw it away with overwrite=True (--overwrite)")
+            elif settings | row != settings: raise ValueError(f"{path} was begun with other settings ({_difference(row, settings)}): throw it away with overwrite=True (--overwrite)")
     with path.open("rb+") as file: file.truncate(whole)
     if not whole: path.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     return found
 
-def _difference(old: dict, new: dict) -> str: return ", ".join(f"{k}={old.get(k)!r}, now {new.get(k)!r}" for k in new if old.get(k) != new[k])
+def _difference(old: dict, new: dict) -> str: return ", ".join(f"{k}={old[k]!r}, now {new.get(k)!r}" for k in old if old[k] != new.get(k))
 
 # %% ../nbs/09b_bulk.ipynb #merge-parts
 def _chunk_places(parts: list[Path]) -> dict[int, tuple[Path, int]]:
@@ -154,6 +163,13 @@ def _write_parquet(path: Path, found: Iterable[list[dict]]):
 ANSWER_WRITERS = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
 
 # %% ../nbs/09b_bulk.ipynb #prepare-output
+def _staged(output: Path) -> Path: return output.with_name(f".{output.name}")
+
+def _check_apart(questions: Path, output: Path):
+    "A `ValueError` if a file that the run writes or removes is that of the questions, by whatever name"
+    for path in (output, _staged(output), *_parts(output)):
+        if path.exists() and path.samefile(questions): raise ValueError(f"{path} is the file of the questions: choose another name for the answers")
+
 def prepare_output(
     output: str | Path,  # .jsonl or .parquet
     resume: bool = False,  # take up what an interrupted run left
@@ -170,10 +186,23 @@ def prepare_output(
     output.parent.mkdir(parents=True, exist_ok=True)
     return output
 
+def _prepare(questions: Path, columns: dict | None, output: Path, resume: bool, overwrite: bool):
+    next(read_questions(questions, columns), None)  # nothing is thrown away for a run that cannot start
+    _check_apart(questions, output)
+    prepare_output(output, resume, overwrite)
+    if resume: _drop_unanswered(output)
+
 # %% ../nbs/09b_bulk.ipynb #predict-file
+def _digest(path: Path) -> str:
+    "Of a file's bytes, block by block"
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20): digest.update(block)
+    return digest.hexdigest()
+
 def _settings(qa: QuestionAnswerer, questions: Path, columns: dict | None, chunk: int, options: AskOptions) -> dict:
     "What the answers depend on"
-    return {"questions": str(questions), "size": questions.stat().st_size, "columns": columns or {}, "model": qa.name, "dtype": str(qa.dtype),
+    return {"questions": str(questions), "size": questions.stat().st_size, "sha256": _digest(questions), "columns": columns or {}, "model": qa.name, "dtype": str(qa.dtype),
             "null_threshold": qa.null_threshold, "chunk": chunk} | asdict(options)
 
 def _answer_chunks(qa, rows: Iterator[dict], part: Path, done: set[int], options: AskOptions, chunk: int, state, progress: bool) -> int:
@@ -190,7 +219,7 @@ def _answer_chunks(qa, rows: Iterator[dict], part: Path, done: set[int], options
 
 def _join_parts(output: Path):
     "Parts to output, which is whole or not there"
-    staged = output.with_name(f".{output.name}")
+    staged = _staged(output)
     ANSWER_WRITERS[output.suffix.lower()](staged, merged_rows(_parts(output)))
     staged.replace(output)
     for path in _parts(output): path.unlink()
@@ -209,18 +238,18 @@ def predict_file(
     progress: bool = True,  # show a bar
 ) -> int:  # questions in the file, all answered now
     "Answer a file of questions. Under a launcher the processes share the chunks; the file is the same as of one process, byte for byte."
-    state, questions = open_processes(), Path(questions).expanduser()
-    if state.is_main_process:
-        next(read_questions(questions, columns), None)  # nothing is thrown away for a run that cannot start
-        output = prepare_output(output, resume, overwrite)
+    state, questions, output = open_processes(), Path(questions).expanduser(), Path(output).expanduser()
+    if state.is_main_process: _prepare(questions, columns, output, resume, overwrite)
     state.wait_for_everyone()
-    output = Path(output).expanduser()
     settings = _settings(qa, questions, columns, chunk, options)
     done = {n for path in _parts(output) if path.exists() for n in open_part(path, settings)} if resume else set()
     state.wait_for_everyone()
     part = output.parent / f"{output.name}.part{state.process_index}"
     open_part(part, settings)
-    total = _answer_chunks(qa, read_questions(questions, columns), part, done, options, chunk, state, progress)
+    try: total = _answer_chunks(qa, read_questions(questions, columns), part, done, options, chunk, state, progress)
+    except BaseException:
+        _drop_unanswered(output)
+        raise
     state.wait_for_everyone()
     if state.is_main_process: _join_parts(output)
     state.wait_for_everyone()

@@ -7,9 +7,11 @@ __all__ = ['TABLE_OPTIONS', 'RECIPES', 'TRAIN_OPTIONS', 'data_source', 'check', 
            'predict', 'demo', 'make_parser', 'main']
 
 # %% ../nbs/20_cli.ipynb #export-imports
-import argparse, json, os, sys, time
+import argparse, json, os, re, sys, time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
+from io import UnsupportedOperation
 from pathlib import Path
 
 # %% ../nbs/20_cli.ipynb #data-argument
@@ -99,6 +101,14 @@ def _pick_split(data: dict, split: str | None):
     if split not in data: raise ValueError(f"which split? There are {', '.join(data)}: choose one with --split")
     return data[split]
 
+def _names_folder(model: str) -> bool:
+    "Is the model a folder of the user's own? A preset and a Hub id are none, and nothing is written into them"
+    from squadqa.windows import resolve_model
+    return Path(model).is_dir() and resolve_model(model) == str(model)
+
+def _output_folder(args: argparse.Namespace) -> Path:
+    return Path(args.output or (args.model if _names_folder(args.model) else f"{args.model.replace('/', '-')}-evaluation"))
+
 def _write_answers(folder: Path, evaluation) -> None:
     "predictions.json, nbest.json and scores.json, in the layout that scoring scripts read"
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +158,7 @@ def _check_evaluate(args: argparse.Namespace) -> None:
     from squadqa.languages import language_code
     if args.language: language_code(args.language)
     if args.fit_threshold and args.language: raise ValueError("--fit-threshold scores by SQuAD v2.0's rules: leave out --language")
-    if args.fit_threshold and not Path(args.model).is_dir(): raise ValueError(f"--fit-threshold stores the threshold beside the model, and {args.model!r} is no folder")
+    if args.fit_threshold and not _names_folder(args.model): raise ValueError(f"--fit-threshold stores the threshold beside the model, and {args.model!r} is no folder")
 
 def evaluate(
     args: argparse.Namespace,  # data, model, output and options
@@ -162,7 +172,7 @@ def evaluate(
     examples, tokenizer = _pick_split(_load(args), args.split), load_tokenizer(args.model)
     result = evaluate_sharded(load_model(args.model), tokenizer, examples, max_length=args.max_length, stride=args.stride,
                               batch_size=args.batch_size, max_answer_length=args.max_answer_length, search=args.search, progress=not args.json)
-    result, folder, files = _score(args, result, examples), Path(args.output or args.model), "predictions.json, nbest.json and scores.json"
+    result, folder, files = _score(args, result, examples), _output_folder(args), "predictions.json, nbest.json and scores.json"
     if _is_main(): _write_answers(folder, result)
     if _is_main() and args.report: _write_report(folder, args, tokenizer, result, examples)
     speed = f"{len(examples)} questions in {result.seconds:.0f} s ({len(examples) / result.seconds:.1f} per second)"
@@ -175,8 +185,7 @@ def _ask_options(args: argparse.Namespace, **more):
     "The options of a question from those of the command line"
     from squadqa.inference import AskOptions
     return AskOptions(doc_stride=args.stride, max_seq_len=args.max_length, max_answer_len=args.max_answer_length,
-                      max_question_len=args.max_question_length,
-                      handle_impossible_answer=args.no_answer, align_to_words=args.align_to_words, **more)
+                      max_question_len=args.max_question_length, handle_impossible_answer=args.no_answer, align_to_words=args.align_to_words, **more)
 
 def _answerer(args: argparse.Namespace):
     "The model that answers, named in one line on standard error"
@@ -188,7 +197,9 @@ def _answerer(args: argparse.Namespace):
 def _read(path: str) -> str:
     "The text of a file; - is standard input"
     from squadqa.data import read_text
-    if path == "-": return sys.stdin.read()
+    if path == "-":
+        try: return sys.stdin.read()
+        except UnicodeDecodeError as e: raise ValueError(f"standard input is not UTF-8 (byte {e.start}): save it as UTF-8 and try again") from None
     if not Path(path).is_file(): raise ValueError(f"there is no file {path} (a text itself goes to --text)")
     return read_text(path)
 
@@ -197,7 +208,7 @@ def answer(
 ) -> int:  # exit code
     "Answer questions about one context."
     if args.questions == args.context == "-": raise ValueError("only one of --questions and --context can come from standard input")
-    questions = [*args.question, *(q for q in (_read(args.questions).splitlines() if args.questions else []) if q.strip())]
+    questions = [*args.question, *(q.strip("\r") for q in (_read(args.questions).split("\n") if args.questions else []) if q.strip())]  # splitlines() would cut at U+2028 too
     if not questions: raise ValueError("there is no question: ask with --question, or with --questions FILE, one a line")
     context, options = args.text if args.text is not None else _read(args.context), _ask_options(args, top_k=args.top_k)
     if not context.strip(): raise ValueError("the context is empty")
@@ -207,6 +218,14 @@ def answer(
     return 0
 
 # %% ../nbs/20_cli.ipynb #predict
+_OPTION_NAMES = (("max_seq_len", "max_length"), ("doc_stride", "stride"), ("max_answer_len", "max_answer_length"),
+                 ("max_question_len", "max_question_length"), ("top_k", "top_k"), ("top_k", "n_best"))  # in Python, on the command line
+
+def _in_words(args: argparse.Namespace, message: str) -> str:
+    "A fault's sentence, with the options that it names by their names in Python"
+    named = [f"{name} is --{option.replace('_', '-')}" for name, option in _OPTION_NAMES if hasattr(args, option) and re.search(rf"\b{name}\b", message)]
+    return f"{message} ({', '.join(named)})" if named else message
+
 def predict(
     args: argparse.Namespace,  # model, input, output and options
 ) -> int:  # exit code
@@ -298,7 +317,7 @@ def _add_evaluate(commands):
     add = parser.add_argument
     add("--data", required=True, help='"sample", a Hub id, a file, a folder, or validation=FILE')
     add("--model", required=True, metavar="DIR", help="a fine-tuned model: a folder or a Hub id")
-    add("--output", metavar="DIR", help="where the files go (the model's folder)")
+    add("--output", metavar="DIR", help="where the files go (the model's folder; of a preset or a Hub id NAME-evaluation here)")
     add("--split", help="which split to score (validation)")
     add("--show", type=int, default=0, metavar="N", help="print N questions, spread over the data, with their answers")
     add("--batch-size", type=int, default=32, metavar="N", help="windows per forward pass (32)")
@@ -375,16 +394,33 @@ def make_parser() -> argparse.ArgumentParser:  # for `main` and for the help
     return parser
 
 # %% ../nbs/20_cli.ipynb #main
+def _use_utf8():
+    "Of pipes and files; on Windows they would be cp1252"
+    for stream, encoding in ((sys.stdin, "utf-8-sig"), (sys.stdout, "utf-8"), (sys.stderr, "utf-8")):
+        if not hasattr(stream, "reconfigure") or stream is sys.stdin and stream.isatty(): continue
+        with suppress(UnsupportedOperation): stream.reconfigure(encoding=encoding, errors="strict" if stream is sys.stdin else stream.errors)  # already read from
+
+def _hush():
+    "Nobody reads on: what is not written yet goes nowhere, or Python would complain when it ends"
+    with suppress(AttributeError, OSError, ValueError), open(os.devnull, "wb") as nowhere: os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
 def main(
     argv: Sequence[str] | None = None,  # the words after `squadqa`; those of the shell if None
 ) -> int:  # exit code
     "Run one command. Faults are told in a sentence, not in a traceback."
+    _use_utf8()
     args = make_parser().parse_args(argv)
-    try: return args.run(args)
+    try:
+        code = args.run(args)
+        print(end="", flush=True)  # a closed pipe is noticed here, not at the end of Python
+        return code
+    except BrokenPipeError:
+        _hush()
+        return 1
     except Exception as e:
         if _processes() > 1: raise  # the launcher ends the other processes; the traceback tells which one failed, and where
         if not isinstance(e, (ValueError, OSError)): raise
-        print(f"squadqa: {e}", file=sys.stderr)
+        print(f"squadqa: {_in_words(args, str(e))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as e:
         print(f"\nsquadqa: {e}" if str(e) else "\nsquadqa: stopped", file=sys.stderr)

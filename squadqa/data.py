@@ -179,7 +179,11 @@ def _five_columns(rows: Dataset, where: str) -> Dataset:
     "The SQuAD columns alone, with empty titles where there are none"
     check_columns(rows.column_names, where)
     if "title" not in rows.column_names: rows = rows.add_column("title", [""] * len(rows))
-    return rows.select_columns(list(FEATURES))
+    if not isinstance(rows.features["answers"], dict): return to_dataset(rows.to_list(), where)  # answers in another form, which files may have too
+    rows = rows.select_columns(list(FEATURES))
+    if rows.features == FEATURES: return rows
+    try: return rows.cast(FEATURES)  # numbers as ids become text
+    except (ValueError, TypeError, pa.ArrowInvalid) as e: raise ValueError(f"{where}: a column has the wrong type: {e}") from None
 
 def load_hub(
     name: str,  # a data set on the Hub, e.g. "rajpurkar/squad"
@@ -198,14 +202,19 @@ def _sample_files(version: str = "1.1") -> dict[str, Path]:
 
 SAMPLES = {"sample": "1.1", "sample-v2": "2.0"}
 
+def _load_part(part, split: str) -> Dataset:
+    if isinstance(part, Dataset): return _five_columns(part, split)
+    if isinstance(part, (str, Path)): return load_file(part)
+    raise ValueError(f"{split} is {type(part).__name__}, neither a file nor a Dataset: Dataset.from_list makes one out of rows")
+
 def load_squad(
     source: str | Path | dict = "sample",  # "sample", "sample-v2", a Hub id, a file, a folder, or {"train": file or Dataset, "validation": file or Dataset}
     revision: str | None = None,  # of a Hub data set: branch, tag or commit
 ) -> DatasetDict:  # splits with columns id, title, context, question, answers (characters, 0-based)
     "Load a SQuAD-style data set. Errors are `ValueError`s that name the file and the place."
     if isinstance(source, str) and source in SAMPLES: source = _sample_files(SAMPLES[source])
-    if isinstance(source, dict):
-        return DatasetDict({split: _five_columns(part, split) if isinstance(part, Dataset) else load_file(part) for split, part in source.items()})
+    if not source or not isinstance(source, (str, Path, dict)): raise ValueError(f"data is {type(source).__name__ if source else repr(source)}: a name, a path, or {{'train': file or Dataset}} was expected")
+    if isinstance(source, dict): return DatasetDict({split: _load_part(part, split) for split, part in source.items()})
     path = Path(source).expanduser()
     if path.is_dir(): return load_folder(path)
     if path.is_file() or path.suffix.lower() in READERS: return DatasetDict({split_of(path): load_file(path)})

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import GradientAccumulationPlugin, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -73,8 +73,9 @@ def make_accelerator(
     GradientState._reset_state()
     trackers = [] if report_to in ("none", None) else [report_to] if isinstance(report_to, str) else list(report_to)
     steps = GradientAccumulationPlugin(num_steps=gradient_accumulation_steps)
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # XLNet has weights that question answering does not reach
     accelerator = Accelerator(cpu=state.device.type == "cpu", mixed_precision=_launch_precision(mixed_precision),
-                              project_dir=str(output_dir), gradient_accumulation_plugin=steps, log_with=trackers or None)
+                              project_dir=str(output_dir), gradient_accumulation_plugin=steps, log_with=trackers or None, kwargs_handlers=[unused])
     if len(accelerator.log_with) < len(trackers): raise ValueError(f"report_to={report_to!r}: not every tracker is installed")
     if not state.is_local_main_process: quiet_others()
     return accelerator
@@ -235,7 +236,7 @@ def evaluate_sharded(
     "What `evaluate_model` does, on all processes of a launch: each takes whole examples, and the result is that of a single one."
     check_fit(model, tokenizer, max_length)
     state, start = open_processes(), time.perf_counter()
-    chunks = length_chunks([len(q) + len(c) for q, c in zip(examples["question"], examples["context"])], chunk)
+    chunks = length_chunks([len(q or "") + len(c or "") for q, c in zip(examples["question"], examples["context"])], chunk)  # null is refused below, by name
     found = merge_shards(answer_shard(model.to(state.device), tokenizer, examples, chunks[state.process_index::state.num_processes],
                                       max_length=max_length, stride=stride, progress=progress and state.is_main_process, **options))
     predictions = [prediction for prediction, _ in found]

@@ -346,7 +346,7 @@ def load_for_generation(
     if in_memory and not (tokenizer or model.name_or_path): raise ValueError("pass tokenizer=: this model was built in memory and names none")
     data = load_training_data(data)
     set_seed(seed)
-    name, model = (model.name_or_path, model) if in_memory else (model, load_generative(model))
+    name, model = (model.name_or_path, model) if in_memory else (model, load_generative(model).float())
     tokenizer = tokenizer or load_tokenizer(name)
     check_generative(model, tokenizer, max_length)
     return model, tokenizer, data

@@ -77,7 +77,7 @@ def tokenize_contexts(
     for i, text in enumerate(texts):
         offsets = batch["offset_mapping"][i]
         if align_to_words: offsets = word_offsets(np.array(offsets, np.int64).reshape(-1, 2), batch.word_ids(i)).tolist()
-        offsets = np.array([offset or (0, 0) for offset in trim_offsets(offsets, text)], np.int64).reshape(-1, 2)
+        offsets = np.array(trim_offsets(offsets, text), np.int64).reshape(-1, 2)
         found[text] = ContextTokens(text, batch["input_ids"][i], offsets[:, 0], offsets[:, 1])
     return found
 
@@ -237,7 +237,9 @@ def decode(
     answers, row = [], 0
     for a in asked:
         rows = slice(row, row := row + len(a.windows))
-        ranked = _ranked(a, *(f[rows] for f in found), top_k)
+        spans, n = [f[rows] for f in found], top_k
+        while len(ranked := _ranked(a, *spans, top_k)) < top_k and (spans[2][:, -1] > -np.inf).any():  # tokens of one character or word give one span
+            spans = find_spans(start_logits[rows], end_logits[rows], allowed[rows], n_best=(n := 8 * n), max_answer_length=max_answer_length, search="top")
         if null_threshold is not None: ranked = _with_null(ranked, float(nulls[rows].min()), null_threshold)[:top_k]
         total = sum(log_total(logits[rows]) for logits in counted_logits)
         answers.append([{"score": min(float(np.exp(score - total)), 1.0), "start": start, "end": end, "answer": a.context.text[start:end]}
@@ -273,6 +275,8 @@ def as_pairs(
     for i, pair in enumerate(pairs):
         for name, text in zip(("question", "context"), pair):
             if not isinstance(text, str): raise ValueError(f"number {i}: the {name} is {text!r}, not a string")
+            try: text.encode()
+            except UnicodeEncodeError as e: raise ValueError(f"number {i}: the {name} has {text[e.start]!r} at {e.start}, half of a character") from None
         if not pair[0].strip(): raise ValueError(f"number {i}: the question is empty")
         if not pair[1]: raise ValueError(f"number {i}: the context is empty")
         yield pair
@@ -314,7 +318,7 @@ def _load_parts(model, tokenizer) -> tuple[str, bool, PreTrainedModel, PreTraine
 class QuestionAnswerer:
     "Answer questions with spans of their contexts."
     def __init__(self,
-                 model: str | Path | PreTrainedModel | None = None,  # a preset, a Hub id, a folder or a model; None: the starter
+                 model: str | Path | PreTrainedModel | None = None,  # a preset, a Hub id, a folder or a model (it is set to evaluation, and moved and changed as device and dtype say); None: the starter
                  tokenizer: str | Path | PreTrainedTokenizerBase | None = None,  # its fast tokenizer, if it is not the model's own
                  *,
                  device: str | int | torch.device | None = None,  # None: a GPU if there is one; -1: the CPU
@@ -324,7 +328,7 @@ class QuestionAnswerer:
         self.name, own, loaded, self.tokenizer = _load_parts(model, tokenizer)
         self.layout, self.batch_size, self.dtype = pair_layout(self.tokenizer), batch_size, dtype
         self.max_tokens = min(self.tokenizer.model_max_length, max_tokens(loaded) or self.tokenizer.model_max_length)
-        self.null_threshold = read_settings(resolve_model(self.name)).get("null_threshold", 0.0) if self.name else 0.0
+        self.null_threshold = read_settings(resolve_model(self.name), getattr(loaded.config, "_commit_hash", None)).get("null_threshold", 0.0) if self.name else 0.0
         example, place = self.tokenizer(*EXAMPLE, return_tensors="pt")["input_ids"], pick_device("cpu" if dtype == "int8" else device)
         self.model = make_quick(loaded.to(place).eval(), dtype, example, own)
         if model is None: print(f"squadqa answers with its starter: {describe_starter()}")

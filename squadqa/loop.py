@@ -198,7 +198,7 @@ def run_loop(
     plan, progress, quiet = run.plan, run.progress, run.options["disable_tqdm"] or not run.accelerator.is_main_process
     bar = tqdm(total=plan.total, initial=progress.global_step, desc="Training", unit="step", disable=quiet)
     run.model.train()
-    if run.options["eval_on_start"] and not progress.global_step: log_scores(run, 0)
+    if run.options["eval_on_start"] and run.evaluation and not progress.global_step: log_scores(run, 0)
     while progress.global_step < plan.total:
         epoch, done = divmod(progress.global_step, plan.steps_per_epoch)
         for number, batch, width in epoch_batches(run, epoch, done * plan.accumulation):
@@ -316,6 +316,8 @@ def train_loop(
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "What `fine_tune` does, as an open loop: alone, or on every process of `accelerate launch`."
     options, output_dir = loop_arguments(training_args, evaluate_every), Path(output_dir).absolute()
+    if hasattr(model, "peft_config"): raise ValueError("the loop keeps whole models: train an adapter with fine_tune")
+    if epochs <= 0 and options["max_steps"] < 1: raise ValueError(f"epochs={epochs} must be more than 0")
     accelerator = _accelerator(output_dir, mixed_precision, options)
     recipe = dict(epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed)
     windows, settings = dict(max_length=max_length, stride=stride, padding=padding), describe_run(model, data) | recipe

@@ -84,7 +84,10 @@ def squad_scores(
     references: Iterable[dict],  # dicts with id and answers
 ) -> dict[str, float]:  # exact_match and f1, 0..100
     "SQuAD v1.1 scores: means over all references."
-    texts, golds = by_id(predictions), [(r["id"], r["answers"]["text"]) for r in references]
+    texts, references = by_id(predictions), list(references)
+    for r in references:
+        if r["answers"] is None: raise ValueError(f"the answers of {r['id']!r} are null; a question without an answer has two empty lists")
+    golds = [(r["id"], r["answers"]["text"]) for r in references]
     check_ids(texts, [i for i, _ in golds])
     return {name: 100 * float(np.mean([score(texts[i], gold) for i, gold in golds]))
             for name, score in (("exact_match", exact_match), ("f1", f1))}

@@ -51,10 +51,14 @@ def require_qa_head(
                          "or pass its name or folder")
 
 def read_settings(
-    folder: str | Path,  # of a model
+    folder: str | Path,  # of a model, or its Hub id
+    commit: str | None = None,  # of a model that came from the Hub (`model.config._commit_hash`): looked up there; None: in the folder only
 ) -> dict:  # base_sha256, token_types and config (changes of the base's configuration) of an adapter, null_threshold; empty if there are none
     "What squadqa keeps beside a model's weights, in `squadqa.json`."
     path = Path(folder) / "squadqa.json"
+    if commit:
+        quietly = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
+        path = Path(cached_file(str(folder), "squadqa.json", revision=commit, **quietly) or path)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 # %% ../nbs/06a_modeling.ipynb #load-model
@@ -69,7 +73,7 @@ def _add_change(model: PreTrainedModel, source: str, folder: str) -> PreTrainedM
     wanted = about.get("base_sha256")
     digest = wanted and hashlib.sha256(Path(cached_file(source, "model.safetensors")).read_bytes()).hexdigest()
     if digest != wanted: raise ValueError(f"its adapter was trained over weights with SHA-256 {wanted}; those of {source} have {digest}")
-    return PeftModel.from_pretrained(model, folder).merge_and_unload().requires_grad_(True)  # a whole model again, that can be trained on
+    return PeftModel.from_pretrained(model, folder, torch_device="cpu").merge_and_unload().requires_grad_(True)  # a whole model again, that can be trained on
 
 def load_model(
     name: str | Path,  # a preset, a Hub id or a folder, of a whole model or of an adapter (PEFT)
@@ -190,6 +194,7 @@ def length_batches(
     tokens: int | None = None,  # tokens in a batch, padding included, at most (but one window); None: any number
 ) -> list[np.ndarray]:  # the places of each batch's windows
     "Cut windows, the longest first, into batches."
+    if batch_size < 1: raise ValueError(f"batch_size={batch_size} must be at least 1")
     order, batches = np.argsort(-np.asarray(lengths), kind="stable"), []
     while len(order):
         n = min(batch_size, max(1, tokens // max(lengths[order[0]], 1))) if tokens else batch_size
@@ -249,11 +254,13 @@ def predict_logits(
     logits = np.full((2, len(lengths), lengths.max()), -np.inf, np.float32)
     batches = length_batches(lengths, batch_size, batch_tokens or (CPU_TOKENS if on_cpu else None))
     if training: model.eval()
-    for some in tqdm(batches, desc="Predicting", unit="batch", disable=None if progress else True):
-        out = model(**{k: v.to(model.device) for k, v in collate(rows(some)).items()})
-        for side, values in enumerate((out.start_logits, out.end_logits)):
-            logits[side, some, :values.shape[1]] = values[:, :logits.shape[2]].float().cpu().numpy()
-        _trimmer.count(values.numel())
-    if training: model.train()
+    try:
+        for some in tqdm(batches, desc="Predicting", unit="batch", disable=None if progress else True):
+            out = model(**{k: v.to(model.device) for k, v in collate(rows(some)).items()})
+            for side, values in enumerate((out.start_logits, out.end_logits)):
+                logits[side, some, :values.shape[1]] = values[:, :logits.shape[2]].float().cpu().numpy()
+            _trimmer.count(values.numel())
+    finally:
+        if training: model.train()
     logits[:, np.arange(logits.shape[2]) >= lengths[:, None]] = -np.inf  # what was computed for the padding of a batch
     return logits[0], logits[1]

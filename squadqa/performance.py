@@ -8,7 +8,7 @@ __all__ = ['ROW_MULTIPLE', 'HEAD_OUTPUTS', 'EXAMPLE', 'replace_linears', 'Packed
            'quantize_linears', 'pick_device', 'cast', 'make_quick']
 
 # %% ../nbs/08b_performance.ipynb #export-imports
-import copy
+import copy, os
 from collections.abc import Callable
 
 import torch
@@ -187,8 +187,10 @@ def quantize_linears(
 def pick_device(
     device: str | int | torch.device | None = None,  # a name, the number of a GPU, -1 for the CPU, or None
 ) -> torch.device:  # None becomes a GPU if there is one
-    "Where to compute."
-    if device is None: device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    "Where to compute. Each process of a launch has a GPU of its own."
+    rank = int(os.environ.get("LOCAL_RANK", -1))
+    if device is None and torch.cuda.is_available(): device = rank if 0 <= rank < torch.cuda.device_count() else torch.cuda.current_device()
+    if device is None: device = "mps" if torch.backends.mps.is_available() else "cpu"
     if isinstance(device, int): device = f"cuda:{device}" if device >= 0 else "cpu"
     return torch.device(device)
 
@@ -214,6 +216,6 @@ def make_quick(
     own: bool = True,  # may it be changed in place, never to be trained or saved again?
 ) -> PreTrainedModel:  # computes the same, or nearly so in fewer bits
     "Do what makes a model answer sooner on its device."
-    if own and can_pack(model) and dtype in ("bfloat16", torch.bfloat16): return pack_linears(use_window_attention(model), torch.bfloat16)
+    if own and can_pack(model) and has_bf16() and dtype in ("bfloat16", torch.bfloat16): return pack_linears(use_window_attention(model), torch.bfloat16)
     model = cast(model, dtype, example)
     return pack_linears(use_window_attention(model)) if own or dtype == "int8" else model

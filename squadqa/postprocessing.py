@@ -106,7 +106,8 @@ def _arrow_offsets(column: "pa.ChunkedArray") -> tuple[np.ndarray, np.ndarray]:
     rows = column.combine_chunks()
     tokens, lengths = rows.flatten(), rows.value_lengths().to_numpy()
     chars = np.full((len(tokens), 2), -1, np.int64)
-    chars[tokens.is_valid().to_numpy(zero_copy_only=False)] = tokens.flatten().to_numpy().reshape(-1, 2)
+    if tokens.null_count < len(tokens):  # else Arrow may not even know that these would be pairs
+        chars[tokens.is_valid().to_numpy(zero_copy_only=False)] = tokens.flatten().to_numpy().reshape(-1, 2)
     table = np.full((len(lengths), lengths.max(), 2), -1, np.int64)
     table[np.arange(lengths.max()) < lengths[:, None]] = chars
     return table[..., 0], table[..., 1]

@@ -8,7 +8,7 @@ __all__ = ['checkpoints', 'prepare_output_dir', 'CheckpointError', 'why_not_writ
            'choose_run', 'push_run']
 
 # %% ../nbs/06b_runs.ipynb #export-imports
-import json, math, os, shutil
+import json, math, os, re, shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,12 +26,16 @@ from .windows import PRESETS
 # %% ../nbs/06b_runs.ipynb #checkpoints
 def _step(folder: Path) -> int: return int(folder.name.rpartition("-")[2])
 
+def _checkpoint_folders(output_dir: Path) -> list[Path]:
+    "Whole or not; a folder of another name, such as checkpoint-9-copy, is not ours"
+    return [folder for folder in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", folder.name)]
+
 def checkpoints(
     output_dir: str | Path,  # of a run
 ) -> list[Path]:  # whole checkpoints, oldest first
     "The checkpoints that can be resumed from: `trainer_state.json` is written last, so one that reads is whole."
     found = []
-    for folder in Path(output_dir).glob("checkpoint-*"):
+    for folder in _checkpoint_folders(Path(output_dir)):
         try: json.loads((folder / "trainer_state.json").read_text())
         except (OSError, ValueError): continue
         found.append(folder)
@@ -56,7 +60,7 @@ def prepare_output_dir(
         raise ValueError(f"{output_dir} is not empty: continue that run with resume=True (--resume), start anew with "
                          "overwrite=True (--overwrite), or choose another folder")
     whole = checkpoints(output_dir)
-    for folder in output_dir.glob("checkpoint-*"):  # halves of a killed run, or everything
+    for folder in _checkpoint_folders(output_dir):  # halves of a killed run, or everything
         if folder not in whole or not resume: shutil.rmtree(folder)
     for file in [] if resume else _results(output_dir): file.unlink()  # an earlier model must not pass for the new one
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -128,6 +132,8 @@ def public_name(
     source,  # what was given as a model or as data
 ) -> str:  # a name that can be published: a preset's Hub id, a Hub id, or the last part of a path
     "How to name a source in a model card, without the folders of the machine."
+    if hasattr(source, "peft_config"): source = next(iter(source.peft_config.values())).base_model_name_or_path
+    if isinstance(source, dict) and all(isinstance(file, (str, Path)) for file in source.values()): return ", ".join(map(public_name, source.values()))
     name = str(getattr(source, "name_or_path", source) if isinstance(source, (str, Path, PreTrainedModel)) else "data in memory")
     name = PRESETS.get(name, name)
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
@@ -188,12 +194,13 @@ def choose_run(
 def push_run(
     output_dir: str | Path,  # of a finished run
     repo_id: str | None = None,  # "name" or "owner/name" on the Hub; the folder's name if None
+    private: bool | None = None,  # of a repository that does not exist yet; None: as the account has it
     **api_options,  # of `HfApi`: endpoint, token
 ) -> str:  # address of the commit
     "Upload a finished run, without its checkpoints, to the Hub; a failure says that nothing is lost."
     api = HfApi(**api_options)
     try:
-        repo = api.create_repo(repo_id or Path(output_dir).name, exist_ok=True)
+        repo = api.create_repo(repo_id or Path(output_dir).name, private=private, exist_ok=True)
         return api.upload_folder(repo_id=repo.repo_id, folder_path=output_dir, commit_message="Upload the fine-tuned model",
                                  ignore_patterns=["checkpoint-*", "checkpoint-*/**", ".saving/**", "training_args.bin"]).commit_url
     except Exception as e:

@@ -47,7 +47,10 @@ def loop_arguments(
     if unknown:
         raise ValueError(f"the loop has no {', '.join(unknown)}; it takes {', '.join(LOOP_ARGUMENTS)}. The Trainer (fine_tune, "
                          "--engine trainer) takes every field of TrainingArguments")
-    return LOOP_ARGUMENTS | training_args
+    filled = LOOP_ARGUMENTS | training_args
+    for name, least in (("gradient_accumulation_steps", 1), ("logging_steps", 1), ("save_total_limit", 1), ("max_grad_norm", 0)):
+        if not isinstance(filled[name], (int, float)) or filled[name] < least: raise ValueError(f"{name}={filled[name]!r} must be a number of at least {least}")
+    return filled
 
 # %% ../nbs/07c_step.ipynb #decay-groups
 def decay_groups(
@@ -203,7 +206,7 @@ def log_loss(
 ) -> None:
     "The mean loss of the steps since the last log, over all processes."
     since = float(run.accelerator.reduce(run.running, "mean"))
-    run.running -= run.running
+    run.running.zero_()
     row = {"step": run.progress.global_step, "epoch": epoch, "loss": since / (run.progress.global_step - run.progress.logged_step)}
     run.progress.history.append(row)
     run.progress.logged_step, run.logged_loss = run.progress.global_step, run.logged_loss + since

@@ -111,7 +111,7 @@ def load_for_training(
     tokenizer = tokenizer or load_tokenizer(model.name_or_path if in_memory else model)
     data = load_training_data(data)
     set_seed(seed)
-    model = model if in_memory else load_model(model, new_head=True)
+    model = model if in_memory else load_model(model, new_head=True).float()  # what was stored in 16 bits would learn in 16 bits
     check_fit(model, tokenizer, max_length)
     return model, tokenizer, data
 
@@ -181,7 +181,8 @@ def build_trainer(
         evaluation = longest_first(make_features(data["validation"], prepare_evaluation_features, tokenizer, **options))
         score = lambda p: compute_metrics(*p.predictions[:2], evaluation, data["validation"])
     trainer = QATrainer(model, args, data_collator=WindowCollator(tokenizer), train_dataset=train, eval_dataset=evaluation,
-                        processing_class=tokenizer, compute_metrics=score)
+                        processing_class=tokenizer, compute_metrics=score,
+                        preprocess_logits_for_metrics=lambda logits, labels: logits[:2])  # BART gives hidden states too
     trainer.add_callback(EpochOrder(trainer))
     if args.disable_tqdm: trainer.remove_callback(PrinterCallback)
     return trainer
@@ -199,7 +200,8 @@ def summarize_run(
 ) -> FineTuneResult:  # history, best scores, throughput
     "Gather the result of a run."
     history, state = _history(trainer.state.log_history), trainer.state
-    best = max((row for row in history if "f1" in row and row["step"]), key=lambda row: row["f1"], default={})
+    kept = state.best_global_step if trainer.args.load_best_model_at_end else state.global_step  # the step whose weights were kept
+    best = next((row for row in history if "f1" in row and row["step"] == kept), {})
     scores = {"exact_match": best["exact_match"], "f1": best["f1"], "loss": best["eval_loss"]} if best else {}
     return FineTuneResult(output_dir=trainer.args.output_dir, scores=scores, history=history, best_step=best.get("step"),
                           steps=state.global_step, train_loss=output.training_loss, train_seconds=output.metrics["train_runtime"],
@@ -230,7 +232,8 @@ def run_training(
     with stop.listening(): output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     result = summarize_run(trainer, output)
     save_run(trainer, result, card(result, settings))
-    if push_to_hub: push_run(result.output_dir, push_to_hub if isinstance(push_to_hub, str) else None)
+    name, args = push_to_hub if isinstance(push_to_hub, str) else None, trainer.args
+    if push_to_hub and args.should_save: push_run(result.output_dir, args.hub_model_id or name, private=args.hub_private_repo, token=args.hub_token)
     return result
 
 # %% ../nbs/07_trainer.ipynb #fine-tune

@@ -25,11 +25,11 @@ def context_offsets(
 def trim_offsets(
     offsets: Sequence[tuple[int, int] | None],  # start and end character (exclusive) of tokens; None stays None
     text: str,  # that they point into
-) -> list[tuple[int, int] | None]:  # without white space at either end; None for a token of nothing else
+) -> list[tuple[int, int] | None]:  # without white space at either end; empty, at its end, for a token of nothing else
     "Take away the space that some tokenizers count as part of a word: an answer should not begin with it."
-    def trim(start: int, end: int) -> tuple[int, int] | None:
+    def trim(start: int, end: int) -> tuple[int, int]:
         piece = text[start:end]
-        return (end - len(piece.lstrip()), start + len(piece.rstrip())) if piece.strip() else None
+        return (end - len(piece.lstrip()), start + len(piece.rstrip())) if piece.strip() else (end, end)
     return [offset and trim(*offset) for offset in offsets]
 
 # %% ../nbs/04_validation.ipynb #locate-windows

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoConfig, AutoModelForQuestionAnswering, set_seed
 
 from squadqa.data import load_squad
@@ -12,6 +13,7 @@ from squadqa.inference import QuestionAnswerer
 from squadqa.labeling import answer_chars, label_windows
 from squadqa.metrics import normalize_answer
 from squadqa.modeling import load_model, make_features, predict_logits
+from squadqa.no_answer import gather_evidence
 from squadqa.postprocessing import postprocess
 from squadqa.trainer import fine_tune
 from squadqa.validation import prepare_validation_features
@@ -149,3 +151,17 @@ def test_from_text_to_answer(kind, shared, small_data, tmp_path):
     for example, predicted, found in zip(examples, predictions, asked):
         assert found["answer"] and found["answer"] == example["context"][found["start"]:found["end"]]
         assert (found["start"], found["end"]) == (predicted["start"], predicted["end"])
+
+
+def test_confidence_is_the_score_of_asking(shared):
+    "Also with a tokenizer for which a line break is a token: it can be no answer, but it counts in the softmax of both."
+    tokenizer = named_tokenizer("roberta-style", shared)
+    model = random_model("roberta", tokenizer, ARCHITECTURES["roberta"][1]).eval()
+    context = "\n\n".join(f"The ferry number {i} leaves at {i}." for i in range(20))
+    examples = Dataset.from_list([{"id": "q", "question": "When does ferry number 7 leave?", "context": context}])
+    features = make_features(examples, prepare_validation_features, tokenizer, max_length=64, stride=16, padding=False)
+    logits = predict_logits(model, features, tokenizer, progress=False)
+    predicted = postprocess(*logits, features, examples)
+    found = QuestionAnswerer(model, tokenizer, device="cpu")(examples[0]["question"], context, max_seq_len=64, doc_stride=16)
+    assert len(features) > 3 and found["answer"] == predicted[0]["prediction_text"] == found["answer"].strip()
+    assert gather_evidence(*logits, features, predicted).confidence()[0] == pytest.approx(found["score"], rel=1e-4)

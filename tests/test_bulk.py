@@ -122,8 +122,71 @@ def test_nothing_is_lost_by_accident(questions, tiny_folder, tmp_path):
     predict_file(answerer, questions / "q.jsonl", output, overwrite=True, progress=False)
     assert len(output.read_text().splitlines()) == 60
     part = tmp_path / "b.jsonl.part0"
-    part.write_text(json.dumps({"questions": "others.jsonl", "chunk": 256}) + "\n")  # the settings are no chunk
+    part.write_text(json.dumps({"questions": "others.jsonl", "chunk": 256}) + "\n" + json.dumps({"chunk": 0, "rows": []}) + "\n")
     with pytest.raises(ValueError, match="other settings.*others.jsonl"): predict_file(answerer, questions / "q.jsonl", tmp_path / "b.jsonl", resume=True)
+
+
+@pytest.mark.parametrize("other", ["q.jsonl", "./q.jsonl", "link.jsonl", "folder/q.jsonl", "hard.jsonl"])
+def test_questions_are_not_overwritten(other, questions, tiny_folder, tmp_path, monkeypatch):
+    text = (questions / "q.jsonl").read_bytes()
+    (tmp_path / "q.jsonl").write_bytes(text)
+    (tmp_path / "link.jsonl").symlink_to("q.jsonl")
+    (tmp_path / "folder").symlink_to(tmp_path, target_is_directory=True)
+    os.link(tmp_path / "q.jsonl", tmp_path / "hard.jsonl")
+    monkeypatch.chdir(tmp_path)
+    for pair in (("q.jsonl", other), (other, "q.jsonl")):
+        with pytest.raises(ValueError, match="is the file of the questions"): predict_file(QuestionAnswerer(tiny_folder), *pair, overwrite=True)
+    assert (tmp_path / "q.jsonl").read_bytes() == text and sorted(os.listdir()) == ["folder", "hard.jsonl", "link.jsonl", "q.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.part9.jsonl", ".a.jsonl"])
+def test_questions_beside_the_output_are_kept(name, questions, tiny_folder, tmp_path):
+    "They are called like a file that the run writes and removes."
+    path = tmp_path / name
+    path.write_bytes((questions / "q.jsonl").read_bytes())
+    with pytest.raises(ValueError, match="is the file of the questions"): predict_file(QuestionAnswerer(tiny_folder), path, tmp_path / "a.jsonl", overwrite=True)
+    assert path.read_bytes() == (questions / "q.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("options, row", [
+    (AskOptions(max_seq_len=96, doc_stride=96), 0), (OPTIONS, 0), (OPTIONS, 3),
+], ids=["wrong options", "a bad first row", "a bad fourth row"])
+def test_a_run_that_fails_at_once_leaves_nothing(options, row, questions, tiny_folder, expected, tmp_path):
+    "The corrected command runs, without --resume and without --overwrite."
+    rows = (questions / "q.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    if options == OPTIONS: rows[row] = json.dumps({"id": "x", "question": "why " * 200, "context": "otters " * 300}) + "\n"
+    source, output = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
+    source.write_text("".join(rows), encoding="utf-8")
+    def fails():
+        try: predict_file(QuestionAnswerer(tiny_folder), source, output, options=options, chunk=60)
+        except ValueError as e: return str(e)
+    assert "200 tokens" in (said := alone(fails)) or "stride=96" in said
+    assert os.listdir(tmp_path) == ["q.jsonl"]
+    source.write_bytes((questions / "q.jsonl").read_bytes())
+    alone(lambda: predict_file(QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8))
+    assert output.read_bytes() == expected
+
+
+def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):
+    "Even one that kept its size; a part of before there were digests goes on."
+    source, output = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
+    source.write_bytes((questions / "q.jsonl").read_bytes())
+    run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8, **more)
+    def dies():
+        die_at_chunk(3)
+        run()
+    assert alone(dies) == -signal.SIGKILL
+    kept, size = source.read_bytes(), source.stat().st_size
+    source.write_bytes(kept.replace(b"the", b"teh", 1))
+    assert source.stat().st_size == size
+    with pytest.raises(ValueError, match="other settings.*sha256="): run(resume=True)
+    source.write_bytes(kept)
+    part = tmp_path / "a.jsonl.part0"
+    first, *rest = part.read_text(encoding="utf-8").splitlines(keepends=True)
+    old = {k: v for k, v in json.loads(first).items() if k != "sha256"}
+    part.write_text("".join([json.dumps(old) + "\n", *rest]), encoding="utf-8")
+    alone(lambda: run(resume=True))
+    assert output.read_bytes() == expected
 
 
 @pytest.mark.parametrize("name, text, said", [

@@ -1,10 +1,12 @@
 """The command line as people call it: real processes, exit codes, messages, files."""
-import json, os, shutil, subprocess, sys
+import io, json, os, shutil, subprocess, sys
+from argparse import Namespace
 
 import pytest
 
 from conftest import ROOT
 from processes import launch
+from squadqa import cli
 from squadqa.data import load_squad
 
 SMALL = ["--max-length", "128", "--stride", "32"]
@@ -207,3 +209,81 @@ def test_convert_then_check(tmp_path):
     assert squadqa(*words, "--unclear", "first", cwd=tmp_path).returncode == 0
     assert "1 examples over 1 contexts" in squadqa("check", "faq.json", cwd=tmp_path).stdout
     assert squadqa(*words, "--unclear", "first", cwd=tmp_path).returncode == 1  # nothing is written over
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["a preset", "a preset, and a folder of its name"])
+def test_evaluate_writes_into_folders_of_ones_own_only(folder, tmp_path):
+    "Without --output a preset's files go beside, not into a folder that would then hide the preset."
+    rows = load_squad()["validation"].select(range(2)).to_list()
+    (tmp_path / "v.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    if folder: (tmp_path / "starter").mkdir()
+    done = squadqa("evaluate", "--data", "v.jsonl", "--model", "starter", "--json", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["output"] == "starter-evaluation", done.stderr
+    assert sorted(f.name for f in (tmp_path / "starter-evaluation").iterdir()) == ["nbest.json", "predictions.json", "scores.json"]
+    assert (tmp_path / "starter").exists() == folder and not list(tmp_path.glob("starter/*"))
+    refused = squadqa("evaluate", "--data", "v.jsonl", "--model", "starter", "--fit-threshold", cwd=tmp_path)
+    assert refused.returncode == 1 and "is no folder" in refused.stderr
+
+
+def test_where_evaluate_writes(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = lambda model, output=None: str(cli._output_folder(Namespace(model=model, output=output)))
+    assert place("me/mine") == "me-mine-evaluation" and place("minilm") == "minilm-evaluation" and place("me/mine", "here") == "here"
+    assert place(str(tiny_folder)) == str(tiny_folder)
+    (tmp_path / "me" / "mine").mkdir(parents=True)
+    assert place("me/mine") == os.path.join("me", "mine")  # now it names a folder
+    assert "NAME-evaluation" in " ".join(squadqa("evaluate", "--help").stdout.split())
+
+
+# Streams
+
+def test_a_closed_pipe_is_no_fault(tmp_path):
+    "Nobody reads what is printed: exit code 1, and not a word of it."
+    (tmp_path / "questions.txt").write_text("Where did the cat wait?\n" * 3, encoding="utf-8")
+    words = [sys.executable, "-m", "squadqa.cli", "answer", "--questions", "questions.txt", "--text", CONTEXT]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as done:
+        done.stdout.close()
+        said = done.stderr.read()
+    assert done.returncode == 1 and said.startswith("Answers come from starter") and len(said.splitlines()) == 1, said
+
+
+def test_pipes_are_utf8_wherever(tmp_path):
+    "As on Windows, where Python takes another encoding for pipes; a byte order mark is no part of the text."
+    run = lambda said: subprocess.run([sys.executable, "-m", "squadqa.cli", "answer", "--question", "Où?", "--context", "-"], capture_output=True, input=said,
+                                      env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    plain, marked, wrong = run(CONTEXT.encode()), run(b"\xef\xbb\xbf" + CONTEXT.encode()), run("Il attendait à midi.".encode("latin-1"))
+    row = json.loads(plain.stdout.decode("utf-8"))
+    assert plain.returncode == 0 and row["question"] == "Où?" and CONTEXT[row["start"]:row["end"]] == row["answer"], plain.stderr
+    assert marked.stdout == plain.stdout
+    assert wrong.returncode == 1 and b"standard input is not UTF-8 (byte 13): save it as UTF-8" in wrong.stderr and b"Traceback" not in wrong.stderr
+
+
+def test_main_leaves_other_streams_alone(monkeypatch, capsys):
+    "In a notebook, and where there are none at all."
+    for stream in (io.StringIO("x"), None):
+        for name in ("stdin", "stdout", "stderr"): monkeypatch.setattr(sys, name, stream)
+        assert cli.main(["check", "sample"]) == 0
+    monkeypatch.undo()
+    stream = io.TextIOWrapper(io.BytesIO(b"one\ntwo\n"), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert stream.readline() == "one\n" and cli.main(["check", "sample"]) == 0 and stream.readline() == "two\n"  # too late to change it
+
+
+def test_questions_are_cut_at_line_ends_only(tiny_folder, tmp_path, capsys):
+    (tmp_path / "questions.txt").write_bytes("Where did\u2028the cat wait?\r\n\r\nWhen was the\x0clamp lit?".encode())
+    assert cli.main(["answer", "--questions", str(tmp_path / "questions.txt"), "--text", CONTEXT, "--model", str(tiny_folder)]) == 0
+    asked = [json.loads(line)["question"] for line in capsys.readouterr().out.split("\n") if line]
+    assert asked == ["Where did\u2028the cat wait?", "When was the\x0clamp lit?"]
+
+
+@pytest.mark.parametrize("words, said", [
+    (["answer", "--question", "When?", "--text", "He.", "--top-k", "0"], "top_k=0 must be a number of at least 1 (top_k is --top-k)"),
+    (["predict", "--input", "q.jsonl", "--output", "a.jsonl", "--n-best", "0"], "top_k=0 must be a number of at least 1 (top_k is --n-best)"),
+    (["predict", "--input", "q.jsonl", "--output", "a.jsonl"], "(max_seq_len is --max-length, max_question_len is --max-question-length)"),
+    (["predict", "--input", "q.jsonl", "--output", "./q.jsonl", "--overwrite"], "q.jsonl is the file of the questions"),
+])
+def test_options_go_by_their_names_on_the_command_line(words, said, tiny_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "why " * 400, "context": CONTEXT * 30}) + "\n", encoding="utf-8")
+    assert cli.main([*words, "--model", str(tiny_folder)]) == 1 and said in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["q.jsonl"]  # nothing that stands in the way of the corrected command

@@ -307,3 +307,18 @@ def test_bad_input(tokenizers, toy, tmp_path):
     with pytest.raises(ValueError, match="do not belong together"): generate_answers(tiny_t5(range(50)), tokenizer, [example], **ask)
     with pytest.raises(ValueError, match="pass tokenizer="): fine_tune_generative(model, "sample", tmp_path / "run")
     assert generate_answers(model, tokenizer, [], **ask) == []
+
+
+def test_line_breaks_at_a_window_edge(kind, tokenizers):
+    "A token of nothing but white space at the edge of a window: its characters go on where they were, and targets lie inside."
+    tokenizer = tokenizers[kind]
+    context = "\n\n".join(f"Paragraph {i}: the ferry number {i} leaves the quay at {i} in the morning." for i in range(12))
+    rows = {"id": ["q"], "question": ["Which ferry leaves at 7?"], "context": [context], "answers": [{"text": ["ferry number 7"], "answer_start": [context.index("ferry number 7")]}]}
+    empty, edges = tokenizer(text_target="")["input_ids"], 0
+    for max_length in range(70, 110):
+        found = prepare_generative_features(rows, tokenizer, max_length=max_length, stride=10)
+        assert found["start_char"] == sorted(found["start_char"]) and found["end_char"] == sorted(found["end_char"])
+        for labels, start, end in zip(found["labels"], found["start_char"], found["end_char"]):
+            assert (labels != empty) == ("ferry number 7" in context[start:end]), (max_length, start, end)
+            edges += context[start - 1:start] == "\n" or context[end - 1:end] == "\n"
+    assert edges > 5
