@@ -288,6 +288,13 @@ def train_run(
     return result
 
 # %% ../nbs/08_accelerate.ipynb #train-loop
+def _options(model, epochs: float, training_args: dict, evaluate_every: str | int) -> dict:
+    "Those of `loop_arguments`, once what would fail at the end is refused"
+    options = loop_arguments(training_args, evaluate_every)
+    if hasattr(model, "peft_config"): raise ValueError("the loop keeps whole models: train an adapter with fine_tune")
+    if epochs <= 0 and options["max_steps"] < 1: raise ValueError(f"epochs={epochs} must be more than 0")
+    return options
+
 def _accelerator(output_dir: Path, mixed_precision: str, options: dict) -> Accelerator:
     "The processes of this launch, with what the options say about them"
     chosen = {name: options[name] for name in ("gradient_accumulation_steps", "report_to", "use_cpu")}
@@ -315,9 +322,7 @@ def train_loop(
     **training_args,  # those of LOOP_ARGUMENTS
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "What `fine_tune` does, as an open loop: alone, or on every process of `accelerate launch`."
-    options, output_dir = loop_arguments(training_args, evaluate_every), Path(output_dir).absolute()
-    if hasattr(model, "peft_config"): raise ValueError("the loop keeps whole models: train an adapter with fine_tune")
-    if epochs <= 0 and options["max_steps"] < 1: raise ValueError(f"epochs={epochs} must be more than 0")
+    options, output_dir = _options(model, epochs, training_args, evaluate_every), Path(output_dir).absolute()
     accelerator = _accelerator(output_dir, mixed_precision, options)
     recipe = dict(epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed)
     windows, settings = dict(max_length=max_length, stride=stride, padding=padding), describe_run(model, data) | recipe
