@@ -12,6 +12,7 @@ from conftest import ROOT, tiny_config
 from hub_server import HubServer
 from processes import alone, launch, processes
 from squadqa import loop as module
+from squadqa.adapters import add_adapter
 from squadqa.distributed import evaluate_sharded, gather_logits, make_accelerator, make_loader, merge_shards, own_share, plan_steps
 from squadqa.loop import train_loop
 from squadqa.modeling import load_model, longest_first, make_features, predict_logits
@@ -442,3 +443,21 @@ def test_the_cpu_configuration_trains(tiny_folder, tmp_path):
                "--data", "sample", "--model", str(tiny_folder), "--output", str(tmp_path / "run"), "--max-steps", "2", "--evaluate-every", "no", "--max-length", "128", "--stride", "32"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180)
     assert done.returncode == 0 and (tmp_path / "run" / "model.safetensors").exists(), done.stderr[-3000:]
+
+
+def test_what_would_fail_at_the_end_is_refused_first(tiny_folder, small_data, tmp_path):
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'squadqa[offline]'")
+    adapted = add_adapter(load_model(tiny_folder), rank=2)
+    for model, options, words in ((adapted, {}, "train an adapter with fine_tune"), (str(tiny_folder), {"epochs": 0}, "epochs=0"),
+                                  (str(tiny_folder), {"save_total_limit": None}, "save_total_limit=None"), (str(tiny_folder), {"logging_steps": 0}, "logging_steps=0")):
+        with pytest.raises(ValueError, match=words): train_loop(model, small_data, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_without_a_gradient_train_on_two_processes(shared, small_data, tmp_path):
+    "XLNet has some that question answering does not reach; plain DDP stops at the second step."
+    tokenizer = load_tokenizer(shared / "tokenizers" / "xlnet-base-cased")
+    AutoModelForQuestionAnswering.from_config(AutoConfig.for_model("xlnet", vocab_size=len(tokenizer), d_model=16, n_layer=2, n_head=2, d_inner=32)).save_pretrained(tmp_path / "xlnet")
+    tokenizer.save_pretrained(tmp_path / "xlnet")
+    found = processes(lambda: train_loop(str(tmp_path / "xlnet"), small_data, tmp_path / "run", **RUN | dict(max_steps=3, evaluate_every="no")))
+    assert [result.steps for result in found] == [3, 3]

@@ -245,3 +245,30 @@ def test_a_model_without_a_trained_head_is_not_scored(minilm, tmp_path):
 
 def test_a_failed_push_says_that_the_model_is_saved(finished):
     with pytest.raises(ValueError, match="model is saved in .*hf auth login"): push_run(finished[1], "me/model", endpoint="http://127.0.0.1:9", token="hf_x")
+
+
+def test_what_was_stored_in_16_bits_learns_in_32(tiny_folder, small_data, minilm, tmp_path):
+    AutoModelForQuestionAnswering.from_pretrained(tiny_folder).half().save_pretrained(tmp_path / "half")
+    minilm.save_pretrained(tmp_path / "half")
+    assert load_model(tmp_path / "half").dtype == torch.float16  # as it is, to answer
+    fine_tune(str(tmp_path / "half"), small_data, tmp_path / "run", **RUN | dict(max_steps=2, evaluate_every="no"))
+    assert {w.dtype for w in weights(tmp_path / "run").values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("more", [dict(load_best_model_at_end=False), dict(metric_for_best_model="eval_loss", greater_is_better=True)])
+def test_scores_are_those_of_the_weights(more, tiny_folder, small_data, tmp_path):
+    "Whatever chooses the weights: what the run tells is what they score."
+    result = fine_tune(str(tiny_folder), small_data, tmp_path / "run", **RUN | dict(epochs=3), **more)
+    kept = weights(tmp_path / "run")
+    at = [folder for folder in checkpoints(tmp_path / "run") if same(kept, weights(folder))]
+    assert [folder.name for folder in at] == [f"checkpoint-{result.best_step}"]
+    row = next(row for row in result.history if row["step"] == result.best_step and "f1" in row)
+    assert result.scores == {"exact_match": row["exact_match"], "f1": row["f1"], "loss": row["eval_loss"]}
+
+
+def test_the_upload_hears_the_hub_arguments(tiny_folder, small_data, tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr("squadqa.trainer.push_run", lambda *args, **options: heard.append((args, options)))
+    fine_tune(str(tiny_folder), small_data, tmp_path / "run", push_to_hub=True, hub_model_id="me/secret", hub_private_repo=True, hub_token="hf_none",
+              **RUN | dict(max_steps=1, evaluate_every="no"))
+    assert heard == [((str(tmp_path / "run"), "me/secret"), {"private": True, "token": "hf_none"})]
