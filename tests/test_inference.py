@@ -12,6 +12,7 @@ from squadqa.inference import QuestionAnswerer, make_windows, pipeline, tokenize
 from squadqa.modeling import load_model, predict_logits
 from squadqa.performance import Int8Linear, PackedLinear, can_pack, make_quick
 from squadqa.trainer import evaluate_model
+from squadqa.validation import trim_offsets
 from squadqa.windows import context_index, find_cls, load_tokenizer, tokenize_windows
 
 TOKENIZERS = ["minilm", "bert-base-cased", "roberta-style", "xlnet-base-cased"]
@@ -70,7 +71,8 @@ def test_windows_are_those_of_the_tokenizer(name, request):
             sides = expected.sequence_ids(i)
             place = range(w.first, w.first + w.end - w.begin)
             assert [j for j, s in enumerate(sides) if s == side] == list(place)
-            assert [tuple(expected["offset_mapping"][i][j]) for j in place] == list(zip(tokens.starts[w.begin:w.end].tolist(), tokens.ends[w.begin:w.end].tolist()))
+            trimmed = trim_offsets([expected["offset_mapping"][i][j] for j in place], context)  # a line break is a token of its own for some
+            assert trimmed == list(zip(tokens.starts[w.begin:w.end].tolist(), tokens.ends[w.begin:w.end].tolist()))
             assert w.cls_index == find_cls(expected["input_ids"][i], sides, qa.tokenizer)
     assert seen > 100
 
