@@ -3,6 +3,8 @@
     python benchmarks/inference.py --data FOLDER --old-python PYTHON [--questions 1000 --texts 20 --repeat 3]
 
 FOLDER holds dev-v1.1.json; PYTHON has transformers 4.57 and torch (an environment of its own). Writes results/inference.json.
+transformers imports accelerate and scipy where they are installed, which takes 90 MiB: to compare memory, give the other environment the
+versions that squadqa's has. What it has is noted as old_versions.
 Each variant is a process of its own. They take turns: 250 questions each, then the next (one long text, or one question when asked one
 by one). Medians of the rounds are compared; long texts have one round.
 """
@@ -178,6 +180,7 @@ def main():
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--texts", type=int, default=20, help="of 20,000 characters")
     parser.add_argument("--kinds", nargs="+", default=["short", "long"], choices=["short", "long"], help="what is measured; the rest of the file stays")
+    parser.add_argument("--suffix", default="", help="after the names of what is measured: another environment, say, beside the results that are there")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -190,9 +193,9 @@ def main():
         file = HERE / "results" / "inference.json"
         results = (json.loads(file.read_text()) if file.exists() else {}) | {"threads": args.threads, "model": args.model, "options": f"max_answer_len={LONGEST}, else defaults"}
         for kind in args.kinds:
-            results[kind] = {"machine": machine(), "rounds": 1 if kind == "long" else args.repeat} | compare(args, folder, kind == "long")
+            results[kind + args.suffix] = {"machine": machine(), "rounds": 1 if kind == "long" else args.repeat} | compare(args, folder, kind == "long")
             file.write_text(json.dumps(results, indent=1) + "\n")
-            print(kind, {k: v for k, v in results[kind].items() if k not in ("differences", "seconds", "scores")}, flush=True)
+            print(kind, {k: v for k, v in results[kind + args.suffix].items() if k not in ("differences", "seconds", "scores")}, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Answers the questions that standard input names, one range (begin end) a line, each with a line of JSON.
 """
-import json, sys, time
+import importlib.metadata, json, sys, time
 
 import torch
 import transformers
@@ -27,4 +27,5 @@ for line in sys.stdin:
     start = time.perf_counter()
     answers = pipe([dict(p) for p in pairs[begin:end]], batch_size=batch_size, **options) if end - begin > 1 else [pipe(**pairs[begin], **options)]
     print(json.dumps({"seconds": time.perf_counter() - start, "answers": answers}), flush=True)
-print(json.dumps({"peak_mib": peak_mib(), "versions": {"transformers": transformers.__version__, "torch": torch.__version__}}), flush=True)
+packages = {p.name.lower(): p.version for p in importlib.metadata.distributions()}
+print(json.dumps({"peak_mib": peak_mib(), "versions": {name: packages.get(name) for name in ("transformers", "torch", "accelerate", "scipy")}}), flush=True)

@@ -210,9 +210,10 @@ def has_bf16() -> bool:
 TRIM_TOKENS = 4096  # after so many, freed memory goes back to the system: batches differ in size, and leave holes that no other fills
 
 class _Trimmer:
-    "Gives freed memory back now and then; on other systems than Linux with glibc it does nothing"
+    "Keeps freed memory at hand, and gives it back now and then; on other systems than Linux with glibc it does nothing"
     def __init__(self):
         self.tokens = 0
+        torch.empty(31 << 20, dtype=torch.uint8)  # glibc gives blocks back at once if they are larger than the largest it saw so far, up to 32 MiB: show it one
         try: self.trim = ctypes.CDLL("libc.so.6").malloc_trim
         except (OSError, AttributeError): self.trim = lambda _: None
 
