@@ -173,14 +173,13 @@ def _check_apart(questions: Path, output: Path):
 def prepare_output(
     output: str | Path,  # .jsonl or .parquet
     resume: bool = False,  # take up what an interrupted run left
-    overwrite: bool = False,  # throw away what is there
+    overwrite: bool = False,  # throw away what is there: parts at once, the output when a new one takes its place
 ) -> Path:  # the output, in a folder that exists
     "Make sure that nothing is lost by accident."
     output = Path(output).expanduser()
     if output.suffix.lower() not in ANSWER_WRITERS: raise ValueError(f"{output}: answers can be written as {' or '.join(ANSWER_WRITERS)}")
-    if overwrite:
-        for path in (output, *_parts(output)): path.unlink(missing_ok=True)
-    if output.exists(): raise ValueError(f"{output} exists: choose another name, or overwrite it with overwrite=True (--overwrite)")
+    for path in _parts(output) if overwrite else []: path.unlink(missing_ok=True)
+    if output.exists() and not (overwrite or resume and _parts(output)): raise ValueError(f"{output} exists: choose another name, or overwrite it with overwrite=True (--overwrite)")
     if _parts(output) and not resume:
         raise ValueError(f"an interrupted run left {_parts(output)[0]}: continue with resume=True (--resume), or throw it away with overwrite=True (--overwrite)")
     output.parent.mkdir(parents=True, exist_ok=True)

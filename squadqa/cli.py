@@ -190,7 +190,7 @@ def _ask_options(args: argparse.Namespace, **more):
 def _answerer(args: argparse.Namespace):
     "The model that answers, named in one line on standard error"
     from squadqa.inference import QuestionAnswerer, describe_starter
-    qa = QuestionAnswerer(args.model, batch_size=args.batch_size, dtype=args.dtype)
+    qa = QuestionAnswerer(args.model, device=args.device, batch_size=args.batch_size, dtype=args.dtype)
     if _is_main(): print(f"Answers come from {args.model}{', ' + describe_starter() if args.model == 'starter' else ''}", file=sys.stderr)
     return qa
 
@@ -344,6 +344,7 @@ def _add_asking(parser, *more: str):
     "Options of the commands that answer"
     add = parser.add_argument
     add("--model", default="starter", metavar="DIR", help="a fine-tuned model: a folder or a Hub id (the starter that comes with squadqa)")
+    add("--device", metavar="NAME", help="where to compute: cpu, cuda, cuda:1, mps (a GPU if there is one)")
     add("--dtype", choices=("int8", "bfloat16", "float16"), help="compute in fewer bits; int8 is for CPUs")
     add("--batch-size", type=int, default=32, metavar="N", help="windows per forward pass (32)")
     if not more: return

@@ -11,6 +11,7 @@ __all__ = ['MIN_ROOM', 'NO_SPAN', 'load_pipeline', 'PairLayout', 'pair_layout', 
 # %% ../nbs/09_inference.ipynb #export-imports
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -140,9 +141,10 @@ class AskOptions:
     align_to_words: bool = False  # widen answers to whole words
 
     def __post_init__(self):
-        for name in ("top_k", "max_answer_len", "max_seq_len", "max_question_len"):
+        for name, least in (("top_k", 1), ("doc_stride", 0), ("max_answer_len", 1), ("max_seq_len", 1), ("max_question_len", 1)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1): raise ValueError(f"{name}={value!r} must be a number of at least 1")
+            if value is None and name == "max_question_len": continue
+            if not isinstance(value, Integral) or value < least: raise ValueError(f"{name}={value!r} must be a number of at least {least}")
 
 MIN_ROOM = 16  # tokens of context that a window must hold; with fewer, a long context would become thousands of windows
 

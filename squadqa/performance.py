@@ -8,7 +8,7 @@ __all__ = ['ROW_MULTIPLE', 'HEAD_OUTPUTS', 'EXAMPLE', 'replace_linears', 'Packed
            'quantize_linears', 'pick_device', 'cast', 'make_quick']
 
 # %% ../nbs/08b_performance.ipynb #export-imports
-import copy, os
+import copy, math, os
 from collections.abc import Callable
 
 import torch
@@ -193,13 +193,17 @@ def quantize_linears(
 # %% ../nbs/08b_performance.ipynb #pick-device
 def pick_device(
     device: str | int | torch.device | None = None,  # a name, the number of a GPU, -1 for the CPU, or None
-) -> torch.device:  # None becomes a GPU if there is one
+) -> torch.device:  # None becomes a GPU if there is one; what is not there is a `ValueError`
     "Where to compute. Each process of a launch has a GPU of its own."
     rank = int(os.environ.get("LOCAL_RANK", -1))
     if device is None and torch.cuda.is_available(): device = rank if 0 <= rank < torch.cuda.device_count() else torch.cuda.current_device()
     if device is None: device = "mps" if torch.backends.mps.is_available() else "cpu"
     if isinstance(device, int): device = f"cuda:{device}" if device >= 0 else "cpu"
-    return torch.device(device)
+    try: place = torch.device(device)
+    except RuntimeError: raise ValueError(f"device={device!r} is no place to compute: pass 'cpu', 'cuda', 'cuda:1' or another that PyTorch knows") from None
+    seen = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (place.index or 0) >= seen.get(place.type, math.inf): raise ValueError(f"device={device!r}: PyTorch sees {seen[place.type]} of this kind here")
+    return place
 
 def cast(
     model: PreTrainedModel,  # in full precision

@@ -118,7 +118,8 @@ def test_nothing_is_lost_by_accident(questions, tiny_folder, tmp_path):
     answerer, output = QuestionAnswerer(tiny_folder), tmp_path / "a.jsonl"
     output.write_text("precious")
     with pytest.raises(ValueError, match="exists.*--overwrite"): predict_file(answerer, questions / "q.jsonl", output)
-    assert output.read_text() == "precious"
+    with pytest.raises(ValueError, match="stride=500"): predict_file(answerer, questions / "q.jsonl", output, options=AskOptions(doc_stride=500), overwrite=True)
+    assert output.read_text() == "precious" and os.listdir(tmp_path) == ["a.jsonl"]  # the old answers, and nothing else
     predict_file(answerer, questions / "q.jsonl", output, overwrite=True, progress=False)
     assert len(output.read_text().splitlines()) == 60
     part = tmp_path / "b.jsonl.part0"

@@ -280,6 +280,7 @@ def test_questions_are_cut_at_line_ends_only(tiny_folder, tmp_path, capsys):
     (["answer", "--question", "When?", "--text", "He.", "--top-k", "0"], "top_k=0 must be a number of at least 1 (top_k is --top-k)"),
     (["predict", "--input", "q.jsonl", "--output", "a.jsonl", "--n-best", "0"], "top_k=0 must be a number of at least 1 (top_k is --n-best)"),
     (["predict", "--input", "q.jsonl", "--output", "a.jsonl"], "(max_seq_len is --max-length, max_question_len is --max-question-length)"),
+    (["predict", "--input", "q.jsonl", "--output", "a.jsonl", "--device", "gpu"], "device='gpu' is no place to compute"),
     (["predict", "--input", "q.jsonl", "--output", "./q.jsonl", "--overwrite"], "q.jsonl is the file of the questions"),
 ])
 def test_options_go_by_their_names_on_the_command_line(words, said, tiny_folder, tmp_path, capsys, monkeypatch):

@@ -223,7 +223,7 @@ def test_bad_questions(question, context, said, tiny):
 
 
 @pytest.mark.parametrize("options, said", [({"top_k": 0}, "top_k=0"), ({"max_answer_len": 0}, "max_answer_len=0"), ({"doc_stride": 400}, "stride=400"),
-                                           ({"doc_stride": -1}, "stride=-1"), ({"max_seq_len": 0}, "max_seq_len=0"), ({"top_k": "3"}, "top_k='3'")])
+                                           ({"doc_stride": -1}, "stride=-1"), ({"top_k": None}, "top_k=None"), ({"doc_stride": None}, "doc_stride=None"), ({"max_seq_len": 0}, "max_seq_len=0"), ({"top_k": "3"}, "top_k='3'")])
 def test_bad_options(options, said, tiny):
     with pytest.raises(ValueError, match=said): tiny("Who?", "The cat.", **options)
 
