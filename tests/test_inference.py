@@ -1,5 +1,6 @@
 """Asking: the answer is a slice of its context whatever comes in, and the same one whatever else is asked at the time."""
-import copy, itertools, json, math
+import copy, itertools, json, math, platform, subprocess, sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,6 +292,36 @@ def test_a_model_that_is_loaded_by_name_is_packed(tiny_folder):
     ids = torch.ones(1, 8, dtype=torch.long)
     plain(input_ids=ids, start_positions=ids[:, 0], end_positions=ids[:, 0]).loss.backward()
     assert all(m.weight.grad is not None for m in plain.modules() if type(m) is torch.nn.Linear)  # it can be trained on
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped into memory")
+def test_a_packed_model_lets_go_of_the_file_of_weights(tiny_folder):
+    "It would lie in memory a second time."
+    maps = lambda: Path("/proc/self/maps").read_text().count(str(tiny_folder / "model.safetensors"))
+    plain = load_model(tiny_folder)
+    mapped = maps()
+    answerers = [QuestionAnswerer(tiny_folder, device="cpu", dtype=dtype) for dtype in (None, "int8", "bfloat16")]
+    if not can_pack(plain): pytest.skip("this PyTorch is built without oneDNN")
+    assert mapped and maps() == mapped and all(qa("Who?", "The cat waited.")["answer"] for qa in answerers)
+    del plain
+    assert maps() < mapped
+
+
+FILL = """
+import resource, torch, squadqa.modeling
+def fill(): blocks = [torch.ones(1 << 18) for _ in range(16)]  # 1 MiB each
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how other C libraries keep freed memory is their own affair")
+def test_freed_memory_stays_at_hand():
+    "A page costs time when the system gives it anew; ten rounds would take 8,000 of them or more."
+    told = subprocess.run([sys.executable, "-c", FILL], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 3_000
 
 
 def test_integers_answer_with_spans(tiny, minilm):
