@@ -1,5 +1,8 @@
 """As much of the Hub's protocol as an upload needs, on 127.0.0.1: create a repository, ask how to send files, send large ones, commit."""
-import base64, json, threading
+
+import base64
+import json
+import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -7,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 @dataclass
 class Commit:
     "What one commit brought."
+
     message: str
     files: dict[str, bytes]  # by name
 
@@ -14,11 +18,13 @@ class Commit:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *args): pass
+    def log_message(self, *args):
+        pass
 
     def body(self) -> bytes:
         "The request's body, whole or in chunks"
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""): return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = []
         while size := int(self.rfile.readline(), 16):
             parts.append(self.rfile.read(size))
@@ -34,7 +40,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def do_GET(self): self.answer({"error": "not here"}, 404)
+    def do_GET(self):
+        self.answer({"error": "not here"}, 404)
 
     def do_PUT(self):
         self.server.hub.large[self.path.rpartition("/")[2]] = self.body()
@@ -48,26 +55,67 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"url": f"{hub.url}/me/{name}", "name": f"me/{name}"})
         elif "/preupload/" in self.path:
             mode = lambda name: "lfs" if name.endswith((".safetensors", ".png")) else "regular"
-            self.answer({"files": [{"path": f["path"], "uploadMode": mode(f["path"]), "shouldIgnore": False} for f in json.loads(body)["files"]]})
+            self.answer(
+                {
+                    "files": [
+                        {"path": f["path"], "uploadMode": mode(f["path"]), "shouldIgnore": False}
+                        for f in json.loads(body)["files"]
+                    ]
+                }
+            )
         elif self.path.endswith("/info/lfs/objects/batch"):
-            self.answer({"transfer": "basic", "objects": [{"oid": o["oid"], "size": o["size"], "actions": {"upload": {"href": f"{hub.url}/large/{o['oid']}"}}}
-                                                          for o in json.loads(body)["objects"]]})
-        elif "/commit/" in self.path: self.commit([json.loads(line) for line in body.splitlines()])
-        else: self.answer({})  # validate-yaml
+            self.answer(
+                {
+                    "transfer": "basic",
+                    "objects": [
+                        {
+                            "oid": o["oid"],
+                            "size": o["size"],
+                            "actions": {"upload": {"href": f"{hub.url}/large/{o['oid']}"}},
+                        }
+                        for o in json.loads(body)["objects"]
+                    ],
+                }
+            )
+        elif "/commit/" in self.path:
+            self.commit([json.loads(line) for line in body.splitlines()])
+        else:
+            self.answer({})  # validate-yaml
 
     def commit(self, lines: list[dict]):
         hub = self.server.hub
         hub.asked += 1
-        if hub.asked in hub.refuse: return self.answer({"error": "this commit is refused"}, 403)
-        files = {line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"}
-        files |= {line["value"]["path"]: hub.large[line["value"]["oid"]] for line in lines if line["key"] == "lfsFile"}
-        hub.commits.append(Commit(next(line["value"]["summary"] for line in lines if line["key"] == "header"), files))
+        if hub.asked in hub.refuse:
+            return self.answer({"error": "this commit is refused"}, 403)
+        files = {
+            line["value"]["path"]: base64.b64decode(line["value"]["content"])
+            for line in lines
+            if line["key"] == "file"
+        }
+        files |= {
+            line["value"]["path"]: hub.large[line["value"]["oid"]]
+            for line in lines
+            if line["key"] == "lfsFile"
+        }
+        hub.commits.append(
+            Commit(
+                next(line["value"]["summary"] for line in lines if line["key"] == "header"), files
+            )
+        )
         number = f"{len(hub.commits):040d}"
-        self.answer({"success": True, "commitOid": number, "commitUrl": f"{hub.url}/me/mine/commit/{number}", "hookOutput": ""})
+        self.answer(
+            {
+                "success": True,
+                "commitOid": number,
+                "commitUrl": f"{hub.url}/me/mine/commit/{number}",
+                "hookOutput": "",
+            }
+        )
 
 
 class HubServer:
     "A Hub for a while: `with HubServer() as server`, then look at `server.commits`."
+
     def __init__(self, refuse: set[int] = frozenset()):
         self.refuse, self.created, self.commits, self.large, self.asked = refuse, [], [], {}, 0
 

@@ -1,4 +1,5 @@
 """Other tokenizers and other models: labels on real data in five languages, and each architecture's whole way from text to answer."""
+
 from collections import Counter
 from functools import cache
 
@@ -8,23 +9,25 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForQuestionAnswering, set_seed
 
+from squadqa.batching import make_features, predict_logits
 from squadqa.data import load_squad
 from squadqa.inference import QuestionAnswerer
 from squadqa.labeling import answer_chars, label_windows
 from squadqa.metrics import normalize_answer
-from squadqa.modeling import load_model, make_features, predict_logits
+from squadqa.models import load_model, load_tokenizer
 from squadqa.no_answer import gather_evidence
 from squadqa.postprocessing import postprocess
 from squadqa.trainer import fine_tune
 from squadqa.validation import prepare_validation_features
-from squadqa.windows import context_index, context_span, find_cls, load_tokenizer, tokenize_windows
+from squadqa.windows import context_index, context_span, find_cls, tokenize_windows
 
 TOKENIZERS = ["minilm", "bert-base-cased", "roberta-style", "xlnet-base-cased"]
 SETTINGS = [(384, 128), (128, 32)]
 
 
 @pytest.fixture(scope="module", params=TOKENIZERS)
-def tokenizer(request, shared): return named_tokenizer(request.param, shared)
+def tokenizer(request, shared):
+    return named_tokenizer(request.param, shared)
 
 
 @cache
@@ -34,32 +37,63 @@ def named_tokenizer(name: str, shared):
 
 # Labels
 
+
 def check_unlabelled(windows, i: int, place: int, chars: tuple[int, int], tokenizer):
     "A window without a label points to its CLS token, and does not hold the answer."
     sides, offsets = windows.sequence_ids(i), windows["offset_mapping"][i]
     first, last = context_span(sides, context_index(tokenizer))
     assert place == find_cls(windows["input_ids"][i], sides, tokenizer)
-    assert offsets[first][0] > chars[0] or offsets[last][1] < chars[1], f"window {i} holds the answer but has no label"
+    assert offsets[first][0] > chars[0] or offsets[last][1] < chars[1], (
+        f"window {i} holds the answer but has no label"
+    )
 
 
 def label_counts(tokenizer, examples, max_length: int, stride: int) -> Counter:
     "Label every window, check each label, and count what the labelled tokens say when they are read back."
     questions, contexts, answers = examples["question"], examples["context"], examples["answers"]
-    windows = tokenize_windows(tokenizer, questions, contexts, max_length=max_length, stride=stride, padding=False)
-    labels, side, seen = label_windows(windows, answers, tokenizer), context_index(tokenizer), Counter()
-    for i, (start, end, example) in enumerate(zip(labels["start_positions"], labels["end_positions"], windows["overflow_to_sample_mapping"])):
-        chars, offsets, encoding = answer_chars(answers[example]), windows["offset_mapping"][i], windows.encodings[i]
+    windows = tokenize_windows(
+        tokenizer, questions, contexts, max_length=max_length, stride=stride, padding=False
+    )
+    labels, side, seen = (
+        label_windows(windows, answers, tokenizer),
+        context_index(tokenizer),
+        Counter(),
+    )
+    for i, (start, end, example) in enumerate(
+        zip(
+            labels["start_positions"],
+            labels["end_positions"],
+            windows["overflow_to_sample_mapping"],
+        )
+    ):
+        chars, offsets, encoding = (
+            answer_chars(answers[example]),
+            windows["offset_mapping"][i],
+            windows.encodings[i],
+        )
         assert start <= end, f"window {i}: the label is inverted, {start} to {end}"
         if encoding.token_to_sequence(start) is None:
             assert start == end
             check_unlabelled(windows, i, start, chars, tokenizer)
             continue
-        assert encoding.token_to_sequence(start) == encoding.token_to_sequence(end) == side, f"window {i}: the label leaves the context"
-        assert all(offsets[t][0] < chars[1] and offsets[t][1] > chars[0] for t in (start, end)), f"window {i}: a labelled token lies beside the answer"
+        assert encoding.token_to_sequence(start) == encoding.token_to_sequence(end) == side, (
+            f"window {i}: the label leaves the context"
+        )
+        assert all(offsets[t][0] < chars[1] and offsets[t][1] > chars[0] for t in (start, end)), (
+            f"window {i}: a labelled token lies beside the answer"
+        )
         first, last = offsets[start][0], offsets[end][1]
-        kind = "unknown" if tokenizer.unk_token_id in windows["input_ids"][i][start:end + 1] else "known" if first <= chars[0] and last >= chars[1] else "dropped"
+        kind = (
+            "unknown"
+            if tokenizer.unk_token_id in windows["input_ids"][i][start : end + 1]
+            else "known"
+            if first <= chars[0] and last >= chars[1]
+            else "dropped"
+        )
         seen.update(["labelled", kind])
-        seen["decoded"] += kind == "known" and normalize_answer(contexts[example][first:last]) == normalize_answer(contexts[example][slice(*chars)])
+        seen["decoded"] += kind == "known" and normalize_answer(
+            contexts[example][first:last]
+        ) == normalize_answer(contexts[example][slice(*chars)])
     return seen
 
 
@@ -69,16 +103,25 @@ def test_labels_of_the_training_part(max_length, stride, tokenizer, train_part):
     seen = label_counts(tokenizer, train_part[:], max_length, stride)
     print(dict(seen), f"{100 * seen['decoded'] / seen['known']:.2f} %")
     assert seen["labelled"] > 11_800 and seen["unknown"] <= 3 and not seen["dropped"]
-    assert seen["decoded"] >= 0.99 * seen["known"], f"{seen['decoded']} of {seen['known']} labels decode to the gold answer"
+    assert seen["decoded"] >= 0.99 * seen["known"], (
+        f"{seen['decoded']} of {seen['known']} labels decode to the gold answer"
+    )
 
 
 # Which tokenizers know the letters of a language: under 1 % of the tokens of XQuAD's contexts are unknown to them.
 # Byte-level BPE has none at all, but needs two tokens for a Chinese character.
-COVERED = {"en": set(TOKENIZERS), "es": set(TOKENIZERS), "de": set(TOKENIZERS), "zh": {"roberta-style"}, "ar": set(TOKENIZERS) - {"xlnet-base-cased"}}
+COVERED = {
+    "en": set(TOKENIZERS),
+    "es": set(TOKENIZERS),
+    "de": set(TOKENIZERS),
+    "zh": {"roberta-style"},
+    "ar": set(TOKENIZERS) - {"xlnet-base-cased"},
+}
 
 
 @pytest.fixture(scope="module", params=list(COVERED))
-def language(request): return request.param
+def language(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +135,50 @@ def test_labels_in_five_languages(name, language, xquad, shared):
     """Whatever the language, no label is inverted or outside. Answers with unknown tokens are counted apart: such a token may hold a whole
     sentence (XLNet in Chinese and Arabic). So are answers with a last character that the tokenizer drops (minilm: Arabic vowel signs)."""
     tokenizer = named_tokenizer(name, shared)
-    tokens = np.concatenate(tokenizer(list(dict.fromkeys(xquad["context"])), add_special_tokens=False, verbose=False)["input_ids"])
+    tokens = np.concatenate(
+        tokenizer(list(dict.fromkeys(xquad["context"])), add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+    )
     unknown = (tokens == tokenizer.unk_token_id).mean()
-    assert (unknown < 0.01) == (name in COVERED[language]), f"{100 * unknown:.1f} % of the tokens are unknown"
-    lengths = np.array([len(q) for q in tokenizer([q.strip() for q in xquad["question"]], add_special_tokens=False)["input_ids"]])
+    assert (unknown < 0.01) == (name in COVERED[language]), (
+        f"{100 * unknown:.1f} % of the tokens are unknown"
+    )
+    lengths = np.array(
+        [
+            len(q)
+            for q in tokenizer([q.strip() for q in xquad["question"]], add_special_tokens=False)[
+                "input_ids"
+            ]
+        ]
+    )
     assert len(lengths) == 1190
     for max_length, stride in SETTINGS:
         fits = lengths + stride < max_length - tokenizer.num_special_tokens_to_add(pair=True)
         assert fits.all() if max_length == 384 else fits.mean() > 0.96
         for i in np.flatnonzero(~fits)[:1]:  # in few tokens, a long question leaves no room
             with pytest.raises(ValueError, match=f"the question has {lengths[i]} tokens"):
-                tokenize_windows(tokenizer, xquad["question"][i:i + 1], xquad["context"][i:i + 1], max_length=max_length, stride=stride)
-        seen = label_counts(tokenizer, {k: [v for v, keep in zip(values, fits) if keep] for k, values in xquad.items()}, max_length, stride)
-        print(max_length, stride, (~fits).sum(), "without room", dict(seen), f"{100 * seen['decoded'] / seen['known']:.2f} %")
+                tokenize_windows(
+                    tokenizer,
+                    xquad["question"][i : i + 1],
+                    xquad["context"][i : i + 1],
+                    max_length=max_length,
+                    stride=stride,
+                )
+        seen = label_counts(
+            tokenizer,
+            {k: [v for v, keep in zip(values, fits) if keep] for k, values in xquad.items()},
+            max_length,
+            stride,
+        )
+        print(
+            max_length,
+            stride,
+            (~fits).sum(),
+            "without room",
+            dict(seen),
+            f"{100 * seen['decoded'] / seen['known']:.2f} %",
+        )
         assert seen["labelled"] >= fits.sum() and seen["decoded"] >= 0.99 * seen["known"], seen
         assert seen["known"] > (0.9 if name in COVERED[language] else 0.1) * seen["labelled"]
         assert seen["dropped"] <= (25 if (name, language) == ("minilm", "ar") else 0)
@@ -113,30 +187,54 @@ def test_labels_in_five_languages(name, language, xquad, shared):
 # From text to answer
 
 SMALL = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
-ARCHITECTURES = {"bert": ("bert-base-cased", SMALL),
-                 "distilbert": ("minilm", dict(dim=16, n_layers=2, n_heads=2, hidden_dim=32)),
-                 "electra": ("minilm", SMALL | dict(embedding_size=16)),
-                 "roberta": ("roberta-style", SMALL | dict(max_position_embeddings=514)),
-                 "deberta-v2": ("minilm", SMALL | dict(relative_attention=True, pos_att_type=["p2c", "c2p"], type_vocab_size=0)),
-                 "modernbert": ("roberta-style", SMALL | dict(local_attention=16, global_attn_every_n_layers=2)),
-                 "xlnet": ("xlnet-base-cased", dict(d_model=16, n_layer=2, n_head=2, d_inner=32))}
+ARCHITECTURES = {
+    "bert": ("bert-base-cased", SMALL),
+    "distilbert": ("minilm", dict(dim=16, n_layers=2, n_heads=2, hidden_dim=32)),
+    "electra": ("minilm", SMALL | dict(embedding_size=16)),
+    "roberta": ("roberta-style", SMALL | dict(max_position_embeddings=514)),
+    "deberta-v2": (
+        "minilm",
+        SMALL | dict(relative_attention=True, pos_att_type=["p2c", "c2p"], type_vocab_size=0),
+    ),
+    "modernbert": ("roberta-style", SMALL | dict(local_attention=16, global_attn_every_n_layers=2)),
+    "xlnet": ("xlnet-base-cased", dict(d_model=16, n_layer=2, n_head=2, d_inner=32)),
+}
 
 
 def random_model(kind: str, tokenizer, changes: dict):
     set_seed(0)
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep", "bos", "eos")}
-    return AutoModelForQuestionAnswering.from_config(AutoConfig.for_model(kind, vocab_size=len(tokenizer), **ids, **changes))
+    ids = {
+        f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
+        for name in ("pad", "cls", "sep", "bos", "eos")
+    }
+    return AutoModelForQuestionAnswering.from_config(
+        AutoConfig.for_model(kind, vocab_size=len(tokenizer), **ids, **changes)
+    )
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_from_text_to_answer(kind, shared, small_data, tmp_path):
     "One training step changes the weights; what was saved predicts, and asking gives the answers of the evaluation: slices of their contexts."
     name, changes = ARCHITECTURES[kind]
-    tokenizer, examples, sizes = named_tokenizer(name, shared), small_data["validation"], dict(max_length=128, stride=32)
+    tokenizer, examples, sizes = (
+        named_tokenizer(name, shared),
+        small_data["validation"],
+        dict(max_length=128, stride=32),
+    )
     model = random_model(kind, tokenizer, changes)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    result = fine_tune(model, small_data, tmp_path / "run", tokenizer=tokenizer, max_steps=1, learning_rate=1e-3, evaluate_every="no", mixed_precision="no",
-                       disable_tqdm=True, **sizes)
+    result = fine_tune(
+        model,
+        small_data,
+        tmp_path / "run",
+        tokenizer=tokenizer,
+        max_steps=1,
+        learning_rate=1e-3,
+        evaluate_every="no",
+        mixed_precision="no",
+        disable_tqdm=True,
+        **sizes,
+    )
     assert result.steps == 1 and np.isfinite(result.train_loss)
     trained = load_model(tmp_path / "run").eval()
     assert all(torch.isfinite(v).all() for v in trained.state_dict().values())
@@ -144,12 +242,20 @@ def test_from_text_to_answer(kind, shared, small_data, tmp_path):
     changed = {k for k, v in trained.state_dict().items() if not torch.equal(v, before[k])}
     assert head in changed and any("layer" in k for k in changed)
     tokenizer = load_tokenizer(tmp_path / "run")
-    features = make_features(examples, prepare_validation_features, tokenizer, **sizes, padding=False)
+    features = make_features(
+        examples, prepare_validation_features, tokenizer, **sizes, padding=False
+    )
     assert len(features) > len(examples)
-    predictions = postprocess(*predict_logits(trained, features, tokenizer, progress=False), features, examples)
-    asked = QuestionAnswerer(trained, tokenizer)(examples["question"][:], examples["context"][:], max_seq_len=128, doc_stride=32)
+    predictions = postprocess(
+        *predict_logits(trained, features, tokenizer, progress=False), features, examples
+    )
+    asked = QuestionAnswerer(trained, tokenizer)(
+        examples["question"][:], examples["context"][:], max_seq_len=128, doc_stride=32
+    )
     for example, predicted, found in zip(examples, predictions, asked):
-        assert found["answer"] and found["answer"] == example["context"][found["start"]:found["end"]]
+        assert (
+            found["answer"] and found["answer"] == example["context"][found["start"] : found["end"]]
+        )
         assert (found["start"], found["end"]) == (predicted["start"], predicted["end"])
 
 
@@ -158,10 +264,21 @@ def test_confidence_is_the_score_of_asking(shared):
     tokenizer = named_tokenizer("roberta-style", shared)
     model = random_model("roberta", tokenizer, ARCHITECTURES["roberta"][1]).eval()
     context = "\n\n".join(f"The ferry number {i} leaves at {i}." for i in range(20))
-    examples = Dataset.from_list([{"id": "q", "question": "When does ferry number 7 leave?", "context": context}])
-    features = make_features(examples, prepare_validation_features, tokenizer, max_length=64, stride=16, padding=False)
+    examples = Dataset.from_list(
+        [{"id": "q", "question": "When does ferry number 7 leave?", "context": context}]
+    )
+    features = make_features(
+        examples, prepare_validation_features, tokenizer, max_length=64, stride=16, padding=False
+    )
     logits = predict_logits(model, features, tokenizer, progress=False)
     predicted = postprocess(*logits, features, examples)
-    found = QuestionAnswerer(model, tokenizer, device="cpu")(examples[0]["question"], context, max_seq_len=64, doc_stride=16)
-    assert len(features) > 3 and found["answer"] == predicted[0]["prediction_text"] == found["answer"].strip()
-    assert gather_evidence(*logits, features, predicted).confidence()[0] == pytest.approx(found["score"], rel=1e-4)
+    found = QuestionAnswerer(model, tokenizer, device="cpu")(
+        examples[0]["question"], context, max_seq_len=64, doc_stride=16
+    )
+    assert (
+        len(features) > 3
+        and found["answer"] == predicted[0]["prediction_text"] == found["answer"].strip()
+    )
+    assert gather_evidence(*logits, features, predicted).confidence()[0] == pytest.approx(
+        found["score"], rel=1e-4
+    )

@@ -1,4 +1,5 @@
 """Bad data and impossible settings end in a sentence that names the place and the way out."""
+
 import json
 
 import pytest
@@ -6,65 +7,114 @@ from hypothesis import given, settings, strategies as st
 
 from squadqa.data import check_examples, load_file, load_folder, load_squad, to_dataset
 from squadqa.labeling import prepare_train_features
+from squadqa.models import load_tokenizer
 from squadqa.validation import prepare_validation_features
-from squadqa.windows import context_index, context_span, find_cls, load_tokenizer, tokenize_windows
+from squadqa.windows import context_index, context_span, find_cls, tokenize_windows
 
-ROW = {"id": "x1", "title": "", "context": "Ann met Bo in Rome.", "question": "Whom did Ann meet?", "answers": {"text": ["Bo"], "answer_start": [8]}}
+ROW = {
+    "id": "x1",
+    "title": "",
+    "context": "Ann met Bo in Rome.",
+    "question": "Whom did Ann meet?",
+    "answers": {"text": ["Bo"], "answer_start": [8]},
+}
 
 
 def squad(**changes):
     qa = {"id": "x1", "question": "Whom?", "answers": [{"text": "Bo", "answer_start": 8}]}
-    return {"data": [{"title": "t", "paragraphs": [{"context": "Ann met Bo in Rome.", "qas": [qa | changes]}]}]}
+    return {
+        "data": [
+            {
+                "title": "t",
+                "paragraphs": [{"context": "Ann met Bo in Rome.", "qas": [qa | changes]}],
+            }
+        ]
+    }
 
 
-@pytest.mark.parametrize("name, content, words", [
-    ("a.json", "{not json", "a.json is not JSON: .* line 1"),
-    ("a.json", "", "a.json is empty"),
-    ("a.json", '{"rows": []}', "has no 'data'"),
-    ("a.json", '{"data": 5}', "'data' is int, not a list"),
-    ("a.json", '{"data": [1, 2]}', "data"),
-    ("a.json", '{"data": []}', "holds no example"),
-    ("a.json", json.dumps({"data": [{"paragraphs": [{"qas": []}]}]}), r"data\[0\]: paragraphs\[0\] has no 'context'"),
-    ("a.json", json.dumps({"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "1", "answers": []}]}]}]}), r"qas\[0\] has no 'question'"),
-    ("a.jsonl", '{"id": "1"}\n', "no column context, question, answers"),
-    ("a.jsonl", '{"id": "1"}\nnope\n', "a.jsonl, line 2 is not JSON"),
-    ("a.csv", "id,context\n1,c\n", "no column question, answers"),
-    ("a.parquet", "PAR?", "not Parquet"),
-    ("a.xls", "x", "cannot tell the format"),
-])
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("a.json", "{not json", "a.json is not JSON: .* line 1"),
+        ("a.json", "", "a.json is empty"),
+        ("a.json", '{"rows": []}', "has no 'data'"),
+        ("a.json", '{"data": 5}', "'data' is int, not a list"),
+        ("a.json", '{"data": [1, 2]}', "data"),
+        ("a.json", '{"data": []}', "holds no example"),
+        (
+            "a.json",
+            json.dumps({"data": [{"paragraphs": [{"qas": []}]}]}),
+            r"data\[0\]: paragraphs\[0\] has no 'context'",
+        ),
+        (
+            "a.json",
+            json.dumps(
+                {"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "1", "answers": []}]}]}]}
+            ),
+            r"qas\[0\] has no 'question'",
+        ),
+        ("a.jsonl", '{"id": "1"}\n', "no column context, question, answers"),
+        ("a.jsonl", '{"id": "1"}\nnope\n', "a.jsonl, line 2 is not JSON"),
+        ("a.csv", "id,context\n1,c\n", "no column question, answers"),
+        ("a.parquet", "PAR?", "not Parquet"),
+        ("a.xls", "x", "cannot tell the format"),
+    ],
+)
 def test_files_of_another_kind(name, content, words, tmp_path):
     (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=words): load_squad(tmp_path / name)
+    with pytest.raises(ValueError, match=words):
+        load_squad(tmp_path / name)
 
 
 def test_wrong_encoding_missing_file_and_two_files_for_one_split(tmp_path):
     (tmp_path / "a.json").write_bytes('{"data": "é"}'.encode("latin-1"))
-    with pytest.raises(ValueError, match="not UTF-8"): load_file(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="no file .*gone.json"): load_squad(tmp_path / "gone.json")
-    for name in ("dev-a.json", "dev-b.json"): (tmp_path / name).write_text(json.dumps(squad()))
+    with pytest.raises(ValueError, match="not UTF-8"):
+        load_file(tmp_path / "a.json")
+    with pytest.raises(ValueError, match="no file .*gone.json"):
+        load_squad(tmp_path / "gone.json")
+    for name in ("dev-a.json", "dev-b.json"):
+        (tmp_path / name).write_text(json.dumps(squad()))
     (tmp_path / "a.json").unlink()
-    with pytest.raises(ValueError, match="both look like the validation split"): load_folder(tmp_path)
-    with pytest.raises(ValueError, match="no file or folder here, and the Hub did not give it"): load_squad("nobody/nothing")
+    with pytest.raises(ValueError, match="both look like the validation split"):
+        load_folder(tmp_path)
+    with pytest.raises(ValueError, match="no file or folder here, and the Hub did not give it"):
+        load_squad("nobody/nothing")
 
 
-@pytest.mark.parametrize("change, kind, words", [
-    ({"answers": {"text": ["Bo"], "answer_start": [9]}}, "answer_start_wrong", r"not at 9 but at 8 \(off by -1\)"),
-    ({"answers": {"text": ["Bob"], "answer_start": [8]}}, "answer_not_in_context", "'Bob' does not occur"),
-    ({"answers": {"text": ["Bo"], "answer_start": [-11]}}, "answer_start_wrong", "not at -11"),
-    ({"answers": {"text": ["Bo", "Bo"], "answer_start": [8]}}, "answers_differ_in_number", "2 texts but 1 starts"),
-    ({"answers": {"text": [""], "answer_start": [8]}}, "empty_answer", "empty"),
-    ({"question": "  "}, "empty_question", "question is empty"),
-    ({"context": ""}, "empty_context", "context is empty"),
-    ({"question": None}, "null_field", "question is null"),
-    ({"context": None}, "null_field", "context is null"),
-    ({"answers": None}, "null_field", "answers is null"),
-    ({"answers": {"text": None, "answer_start": None}}, "null_field", "null"),
-    ({"answers": {"text": [None], "answer_start": [0]}}, "null_field", "null"),
-])
+@pytest.mark.parametrize(
+    "change, kind, words",
+    [
+        (
+            {"answers": {"text": ["Bo"], "answer_start": [9]}},
+            "answer_start_wrong",
+            r"not at 9 but at 8 \(off by -1\)",
+        ),
+        (
+            {"answers": {"text": ["Bob"], "answer_start": [8]}},
+            "answer_not_in_context",
+            "'Bob' does not occur",
+        ),
+        ({"answers": {"text": ["Bo"], "answer_start": [-11]}}, "answer_start_wrong", "not at -11"),
+        (
+            {"answers": {"text": ["Bo", "Bo"], "answer_start": [8]}},
+            "answers_differ_in_number",
+            "2 texts but 1 starts",
+        ),
+        ({"answers": {"text": [""], "answer_start": [8]}}, "empty_answer", "empty"),
+        ({"question": "  "}, "empty_question", "question is empty"),
+        ({"context": ""}, "empty_context", "context is empty"),
+        ({"question": None}, "null_field", "question is null"),
+        ({"context": None}, "null_field", "context is null"),
+        ({"answers": None}, "null_field", "answers is null"),
+        ({"answers": {"text": None, "answer_start": None}}, "null_field", "null"),
+        ({"answers": {"text": [None], "answer_start": [0]}}, "null_field", "null"),
+    ],
+)
 def test_faults_in_examples(change, kind, words):
     report = check_examples(to_dataset([ROW, ROW | {"id": "x2"} | change]))
     assert not report.ok and dict(report.problems) == {kind: 1}
-    with pytest.raises(ValueError, match=f"(?s)'x2'.*{words}"): report.raise_if_bad()
+    with pytest.raises(ValueError, match=f"(?s)'x2'.*{words}"):
+        report.raise_if_bad()
 
 
 def test_duplicate_ids_and_good_data():
@@ -75,9 +125,19 @@ def test_duplicate_ids_and_good_data():
 
 
 def test_v1_and_v2_files_and_flat_rows_give_the_same_columns(tmp_path):
-    for name, content in (("v1.json", squad()), ("v2.json", squad(is_impossible=True, answers=[])), ("flat.json", {"data": [ROW]})):
+    for name, content in (
+        ("v1.json", squad()),
+        ("v2.json", squad(is_impossible=True, answers=[])),
+        ("flat.json", {"data": [ROW]}),
+    ):
         (tmp_path / name).write_text(json.dumps(content))
-        assert load_file(tmp_path / name).column_names == ["id", "title", "context", "question", "answers"]
+        assert load_file(tmp_path / name).column_names == [
+            "id",
+            "title",
+            "context",
+            "question",
+            "answers",
+        ]
 
 
 class Slow:
@@ -85,23 +145,41 @@ class Slow:
 
 
 def test_impossible_windows(minilm, tiny_folder):
-    with pytest.raises(ValueError, match="Slow is a slow tokenizer"): tokenize_windows(Slow(), ["q"], ["c"])
+    with pytest.raises(ValueError, match="Slow is a slow tokenizer"):
+        tokenize_windows(Slow(), ["q"], ["c"])
     long = "why " * 90
     for call in (prepare_train_features, prepare_validation_features):
-        examples = {"id": ["x7"], "question": [long], "context": ["word " * 400], "answers": [{"text": [], "answer_start": []}]}
-        with pytest.raises(ValueError, match="example 'x7': the question has 90 tokens.*max_length=100"): call(examples, minilm, max_length=100, stride=8)
-    with pytest.raises(ValueError, match="stride=120 leaves nothing new"): tokenize_windows(minilm, ["q"], ["c"], max_length=120, stride=120)
-    with pytest.raises(ValueError, match="stride=-1"): tokenize_windows(minilm, ["q"], ["c"], stride=-1)
-    with pytest.raises(ValueError, match="max_length=513"): tokenize_windows(minilm, ["q"], ["c"], max_length=513)
-    with pytest.raises(ValueError, match="'x9': the context is None"): tokenize_windows(minilm, ["q"], [None], ids=["x9"])
-    assert len(tokenize_windows(minilm, [long], ["short"], max_length=100, stride=64)["input_ids"]) == 1  # fits as a whole
+        examples = {
+            "id": ["x7"],
+            "question": [long],
+            "context": ["word " * 400],
+            "answers": [{"text": [], "answer_start": []}],
+        }
+        with pytest.raises(
+            ValueError, match="example 'x7': the question has 90 tokens.*max_length=100"
+        ):
+            call(examples, minilm, max_length=100, stride=8)
+    with pytest.raises(ValueError, match="stride=120 leaves nothing new"):
+        tokenize_windows(minilm, ["q"], ["c"], max_length=120, stride=120)
+    with pytest.raises(ValueError, match="stride=-1"):
+        tokenize_windows(minilm, ["q"], ["c"], stride=-1)
+    with pytest.raises(ValueError, match="max_length=513"):
+        tokenize_windows(minilm, ["q"], ["c"], max_length=513)
+    with pytest.raises(ValueError, match="'x9': the context is None"):
+        tokenize_windows(minilm, ["q"], [None], ids=["x9"])
+    assert (
+        len(tokenize_windows(minilm, [long], ["short"], max_length=100, stride=64)["input_ids"])
+        == 1
+    )  # fits as a whole
 
 
 def test_a_python_tokenizer_is_refused(tmp_path):
     "A real slow tokenizer of transformers, not a stand-in."
     from transformers import CanineTokenizer
+
     CanineTokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="CanineTokenizer is a slow tokenizer"): load_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match="CanineTokenizer is a slow tokenizer"):
+        load_tokenizer(tmp_path)
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=120)
@@ -115,7 +193,15 @@ def test_windows_over_random_unicode(name, shared):
     @settings(max_examples=120, deadline=None)
     @given(TEXT, TEXT, st.integers(8, 60), st.integers(0, 40))
     def check(question, context, max_length, stride):
-        try: windows = tokenize_windows(tokenizer, [question], [context], max_length=max_length, stride=stride, padding=False)
+        try:
+            windows = tokenize_windows(
+                tokenizer,
+                [question],
+                [context],
+                max_length=max_length,
+                stride=stride,
+                padding=False,
+            )
         except ValueError as e:
             assert "max_length" in str(e) and "stride" in str(e)
             return
@@ -123,10 +209,16 @@ def test_windows_over_random_unicode(name, shared):
         for i, ids in enumerate(windows["input_ids"]):
             sequence_ids = windows.sequence_ids(i)
             span = context_span(sequence_ids, context_index(tokenizer))
-            assert len(ids) <= max_length and ids[find_cls(ids, sequence_ids, tokenizer)] == tokenizer.cls_token_id
-            for s, e in windows["offset_mapping"][i][span[0]:span[1] + 1] if span else []:
+            assert (
+                len(ids) <= max_length
+                and ids[find_cls(ids, sequence_ids, tokenizer)] == tokenizer.cls_token_id
+            )
+            for s, e in windows["offset_mapping"][i][span[0] : span[1] + 1] if span else []:
                 assert 0 <= s <= e <= len(context)
                 covered.update(range(s, e))
-        whole = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        whole = tokenizer(
+            context, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )["offset_mapping"]
         assert covered >= {c for s, e in whole for c in range(s, e)}
+
     check()

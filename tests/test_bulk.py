@@ -1,12 +1,18 @@
 """Files of questions become files of answers: whole, in order, the same after a kill and on several processes."""
-import csv, json, os, signal, subprocess, sys
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from conftest import ROOT
 from processes import alone, processes
+
 from squadqa import bulk
 from squadqa.bulk import predict_file, read_questions
 from squadqa.data import load_squad
@@ -19,14 +25,26 @@ OPTIONS = AskOptions(max_seq_len=96, doc_stride=24, top_k=2)
 def questions(tmp_path_factory):
     "60 questions of the sample, long contexts among them, in all formats."
     folder = tmp_path_factory.mktemp("questions")
-    rows = [{k: r[k] for k in ("id", "question", "context")} for r in load_squad()["validation"].select(range(60))]
+    rows = [
+        {k: r[k] for k in ("id", "question", "context")}
+        for r in load_squad()["validation"].select(range(60))
+    ]
     (folder / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     with (folder / "q.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
     pq.write_table(pa.Table.from_pylist(rows), folder / "q.parquet")
-    squad = {"data": [{"paragraphs": [{"context": r["context"], "qas": [{"id": r["id"], "question": r["question"]}]} for r in rows]}]}
+    squad = {
+        "data": [
+            {
+                "paragraphs": [
+                    {"context": r["context"], "qas": [{"id": r["id"], "question": r["question"]}]}
+                    for r in rows
+                ]
+            }
+        ]
+    }
     (folder / "q.json").write_text(json.dumps(squad))
     (folder / "flat.json").write_text(json.dumps(rows))
     return folder
@@ -36,38 +54,71 @@ def questions(tmp_path_factory):
 def expected(questions, tiny_folder, tmp_path_factory):
     "The answers of a run that nothing interrupts."
     output = tmp_path_factory.mktemp("expected") / "a.jsonl"
-    assert alone(lambda: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8)) == 60
+    assert (
+        alone(
+            lambda: predict_file(
+                QuestionAnswerer(tiny_folder),
+                questions / "q.jsonl",
+                output,
+                options=OPTIONS,
+                chunk=8,
+            )
+        )
+        == 60
+    )
     return output.read_bytes()
 
 
 def test_all_formats_hold_the_same_questions(questions):
     rows = list(read_questions(questions / "q.jsonl"))
     assert len(rows) == 60 and set(rows[0]) == {"id", "question", "context"}
-    for name in ("q.csv", "q.parquet", "q.json", "flat.json"): assert list(read_questions(questions / name)) == rows, name
+    for name in ("q.csv", "q.parquet", "q.json", "flat.json"):
+        assert list(read_questions(questions / name)) == rows, name
 
 
 def test_answers_are_those_of_the_question_answerer(questions, tiny_folder, expected):
     rows = [json.loads(line) for line in expected.splitlines()]
     asked = list(read_questions(questions / "q.jsonl"))
-    found = QuestionAnswerer(tiny_folder)([q["question"] for q in asked], [q["context"] for q in asked], max_seq_len=96, doc_stride=24, top_k=2)
+    found = QuestionAnswerer(tiny_folder)(
+        [q["question"] for q in asked],
+        [q["context"] for q in asked],
+        max_seq_len=96,
+        doc_stride=24,
+        top_k=2,
+    )
     assert [r["id"] for r in rows] == [q["id"] for q in asked]
     for row, answers in zip(rows, found):
-        assert [a["answer"] for a in row["n_best"]] == [a["answer"] for a in answers] and row["answer"] == answers[0]["answer"]
+        assert [a["answer"] for a in row["n_best"]] == [a["answer"] for a in answers] and row[
+            "answer"
+        ] == answers[0]["answer"]
 
 
 def test_parquet_has_the_same_answers(questions, tiny_folder, expected, tmp_path):
-    alone(lambda: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.parquet", options=OPTIONS, chunk=8))
-    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [json.loads(line) for line in expected.splitlines()]
+    alone(
+        lambda: predict_file(
+            QuestionAnswerer(tiny_folder),
+            questions / "q.jsonl",
+            tmp_path / "a.parquet",
+            options=OPTIONS,
+            chunk=8,
+        )
+    )
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [
+        json.loads(line) for line in expected.splitlines()
+    ]
     assert os.listdir(tmp_path) == ["a.parquet"]
 
 
 def die_at_chunk(number: int):
     "The process dies while it answers this chunk."
     real, calls = bulk.answer_rows, []
+
     def answer_rows(*args):
         calls.append(1)
-        if len(calls) == number: os.kill(os.getpid(), signal.SIGKILL)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
         return real(*args)
+
     bulk.answer_rows = answer_rows
 
 
@@ -76,21 +127,34 @@ def die_at_chunk(number: int):
 def test_killed_and_resumed(number, half, questions, tiny_folder, expected, tmp_path):
     "Byte for byte the file of a run that was never killed."
     output = tmp_path / "a.jsonl"
-    run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8, **more)
+    run = lambda **more: predict_file(
+        QuestionAnswerer(tiny_folder),
+        questions / "q.jsonl",
+        output,
+        options=OPTIONS,
+        chunk=8,
+        **more,
+    )
+
     def dies():
         die_at_chunk(number)
         run()
+
     assert alone(dies) == -signal.SIGKILL and not output.exists()
     part = tmp_path / "a.jsonl.part0"
     assert len(part.read_bytes().splitlines()) == number
     if half:
-        with part.open("ab") as file: file.write(b'{"chunk": 7, "rows": [{"id": "x", "ans')
-    with pytest.raises(ValueError, match="(?s)interrupted run left.*--resume.*--overwrite"): run()
+        with part.open("ab") as file:
+            file.write(b'{"chunk": 7, "rows": [{"id": "x", "ans')
+    with pytest.raises(ValueError, match="(?s)interrupted run left.*--resume.*--overwrite"):
+        run()
+
     def count():
         real, calls = bulk.answer_rows, []
         bulk.answer_rows = lambda *args: calls.append(1) or real(*args)
         run(resume=True)
         return len(calls)
+
     assert alone(count) == 8 - (number - 1)  # nothing is answered twice
     assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
 
@@ -98,16 +162,30 @@ def test_killed_and_resumed(number, half, questions, tiny_folder, expected, tmp_
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_processes_write_the_same_file(world, questions, tiny_folder, expected, tmp_path):
     output = tmp_path / "a.jsonl"
-    processes(lambda: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8), world)
+    processes(
+        lambda: predict_file(
+            QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8
+        ),
+        world,
+    )
     assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
 
 
 def test_begun_on_two_processes_finished_on_one(questions, tiny_folder, expected, tmp_path):
     output = tmp_path / "a.jsonl"
-    run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8, **more)
+    run = lambda **more: predict_file(
+        QuestionAnswerer(tiny_folder),
+        questions / "q.jsonl",
+        output,
+        options=OPTIONS,
+        chunk=8,
+        **more,
+    )
+
     def dies():
         die_at_chunk(3)
         run()
+
     processes(dies)
     assert len(list(tmp_path.glob("a.jsonl.part*"))) == 2
     alone(lambda: run(resume=True))
@@ -117,17 +195,35 @@ def test_begun_on_two_processes_finished_on_one(questions, tiny_folder, expected
 def test_nothing_is_lost_by_accident(questions, tiny_folder, tmp_path):
     answerer, output = QuestionAnswerer(tiny_folder), tmp_path / "a.jsonl"
     output.write_text("precious")
-    with pytest.raises(ValueError, match="exists.*--overwrite"): predict_file(answerer, questions / "q.jsonl", output)
-    with pytest.raises(ValueError, match="stride=500"): predict_file(answerer, questions / "q.jsonl", output, options=AskOptions(doc_stride=500), overwrite=True)
-    assert output.read_text() == "precious" and os.listdir(tmp_path) == ["a.jsonl"]  # the old answers, and nothing else
+    with pytest.raises(ValueError, match="exists.*--overwrite"):
+        predict_file(answerer, questions / "q.jsonl", output)
+    with pytest.raises(ValueError, match="stride=500"):
+        predict_file(
+            answerer,
+            questions / "q.jsonl",
+            output,
+            options=AskOptions(doc_stride=500),
+            overwrite=True,
+        )
+    assert output.read_text() == "precious" and os.listdir(tmp_path) == [
+        "a.jsonl"
+    ]  # the old answers, and nothing else
     predict_file(answerer, questions / "q.jsonl", output, overwrite=True, progress=False)
     assert len(output.read_text().splitlines()) == 60
     part = tmp_path / "b.jsonl.part0"
-    part.write_text(json.dumps({"questions": "others.jsonl", "chunk": 256}) + "\n" + json.dumps({"chunk": 0, "rows": []}) + "\n")
-    with pytest.raises(ValueError, match="other settings.*others.jsonl"): predict_file(answerer, questions / "q.jsonl", tmp_path / "b.jsonl", resume=True)
+    part.write_text(
+        json.dumps({"questions": "others.jsonl", "chunk": 256})
+        + "\n"
+        + json.dumps({"chunk": 0, "rows": []})
+        + "\n"
+    )
+    with pytest.raises(ValueError, match="other settings.*others.jsonl"):
+        predict_file(answerer, questions / "q.jsonl", tmp_path / "b.jsonl", resume=True)
 
 
-@pytest.mark.parametrize("other", ["q.jsonl", "./q.jsonl", "link.jsonl", "folder/q.jsonl", "hard.jsonl"])
+@pytest.mark.parametrize(
+    "other", ["q.jsonl", "./q.jsonl", "link.jsonl", "folder/q.jsonl", "hard.jsonl"]
+)
 def test_questions_are_not_overwritten(other, questions, tiny_folder, tmp_path, monkeypatch):
     text = (questions / "q.jsonl").read_bytes()
     (tmp_path / "q.jsonl").write_bytes(text)
@@ -136,8 +232,14 @@ def test_questions_are_not_overwritten(other, questions, tiny_folder, tmp_path, 
     os.link(tmp_path / "q.jsonl", tmp_path / "hard.jsonl")
     monkeypatch.chdir(tmp_path)
     for pair in (("q.jsonl", other), (other, "q.jsonl")):
-        with pytest.raises(ValueError, match="is the file of the questions"): predict_file(QuestionAnswerer(tiny_folder), *pair, overwrite=True)
-    assert (tmp_path / "q.jsonl").read_bytes() == text and sorted(os.listdir()) == ["folder", "hard.jsonl", "link.jsonl", "q.jsonl"]
+        with pytest.raises(ValueError, match="is the file of the questions"):
+            predict_file(QuestionAnswerer(tiny_folder), *pair, overwrite=True)
+    assert (tmp_path / "q.jsonl").read_bytes() == text and sorted(os.listdir()) == [
+        "folder",
+        "hard.jsonl",
+        "link.jsonl",
+        "q.jsonl",
+    ]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.part9.jsonl", ".a.jsonl"])
@@ -145,26 +247,42 @@ def test_questions_beside_the_output_are_kept(name, questions, tiny_folder, tmp_
     "They are called like a file that the run writes and removes."
     path = tmp_path / name
     path.write_bytes((questions / "q.jsonl").read_bytes())
-    with pytest.raises(ValueError, match="is the file of the questions"): predict_file(QuestionAnswerer(tiny_folder), path, tmp_path / "a.jsonl", overwrite=True)
+    with pytest.raises(ValueError, match="is the file of the questions"):
+        predict_file(QuestionAnswerer(tiny_folder), path, tmp_path / "a.jsonl", overwrite=True)
     assert path.read_bytes() == (questions / "q.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("options, row", [
-    (AskOptions(max_seq_len=96, doc_stride=96), 0), (OPTIONS, 0), (OPTIONS, 3),
-], ids=["wrong options", "a bad first row", "a bad fourth row"])
-def test_a_run_that_fails_at_once_leaves_nothing(options, row, questions, tiny_folder, expected, tmp_path):
+@pytest.mark.parametrize(
+    "options, row",
+    [(AskOptions(max_seq_len=96, doc_stride=96), 0), (OPTIONS, 0), (OPTIONS, 3)],
+    ids=["wrong options", "a bad first row", "a bad fourth row"],
+)
+def test_a_run_that_fails_at_once_leaves_nothing(
+    options, row, questions, tiny_folder, expected, tmp_path
+):
     "The corrected command runs, without --resume and without --overwrite."
     rows = (questions / "q.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    if options == OPTIONS: rows[row] = json.dumps({"id": "x", "question": "why " * 200, "context": "otters " * 300}) + "\n"
+    if options == OPTIONS:
+        rows[row] = (
+            json.dumps({"id": "x", "question": "why " * 200, "context": "otters " * 300}) + "\n"
+        )
     source, output = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     source.write_text("".join(rows), encoding="utf-8")
+
     def fails():
-        try: predict_file(QuestionAnswerer(tiny_folder), source, output, options=options, chunk=60)
-        except ValueError as e: return str(e)
+        try:
+            predict_file(QuestionAnswerer(tiny_folder), source, output, options=options, chunk=60)
+        except ValueError as e:
+            return str(e)
+
     assert "200 tokens" in (said := alone(fails)) or "stride=96" in said
     assert os.listdir(tmp_path) == ["q.jsonl"]
     source.write_bytes((questions / "q.jsonl").read_bytes())
-    alone(lambda: predict_file(QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8))
+    alone(
+        lambda: predict_file(
+            QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8
+        )
+    )
     assert output.read_bytes() == expected
 
 
@@ -172,15 +290,20 @@ def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):
     "Even one that kept its size; a part of before there were digests goes on."
     source, output = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     source.write_bytes((questions / "q.jsonl").read_bytes())
-    run = lambda **more: predict_file(QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8, **more)
+    run = lambda **more: predict_file(
+        QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8, **more
+    )
+
     def dies():
         die_at_chunk(3)
         run()
+
     assert alone(dies) == -signal.SIGKILL
     kept, size = source.read_bytes(), source.stat().st_size
     source.write_bytes(kept.replace(b"the", b"teh", 1))
     assert source.stat().st_size == size
-    with pytest.raises(ValueError, match="other settings.*sha256="): run(resume=True)
+    with pytest.raises(ValueError, match="other settings.*sha256="):
+        run(resume=True)
     source.write_bytes(kept)
     part = tmp_path / "a.jsonl.part0"
     first, *rest = part.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -190,21 +313,37 @@ def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):
     assert output.read_bytes() == expected
 
 
-@pytest.mark.parametrize("name, text, said", [
-    ("a.jsonl", '{"question": "Who?", "context": "He."}\n{"question": "Who?"}\n', "row 1 .*the context is None"),
-    ("a.jsonl", '{"question": "Who?", "context": "He."}\n{broken\n', "line 2 is not JSON"),
-    ("a.jsonl", '{"question": " ", "context": "He.", "id": "q7"}\n', "'q7'.*the question is ' '"),
-    ("a.jsonl", "[1]\n", "is no row"), ("a.csv", "Question,Text\nWho?,He.\n", "columns: Question, Text"),
-    ("a.txt", "x", "known are .jsonl"), ("a.json", '{"x": 1}', "no 'data'"),
-])
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        (
+            "a.jsonl",
+            '{"question": "Who?", "context": "He."}\n{"question": "Who?"}\n',
+            "row 1 .*the context is None",
+        ),
+        ("a.jsonl", '{"question": "Who?", "context": "He."}\n{broken\n', "line 2 is not JSON"),
+        (
+            "a.jsonl",
+            '{"question": " ", "context": "He.", "id": "q7"}\n',
+            "'q7'.*the question is ' '",
+        ),
+        ("a.jsonl", "[1]\n", "is no row"),
+        ("a.csv", "Question,Text\nWho?,He.\n", "columns: Question, Text"),
+        ("a.txt", "x", "known are .jsonl"),
+        ("a.json", '{"x": 1}', "no 'data'"),
+    ],
+)
 def test_bad_files(name, text, said, tmp_path):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=said): list(read_questions(tmp_path / name))
-    with pytest.raises(ValueError, match="no file"): list(read_questions(tmp_path / "gone.jsonl"))
+    with pytest.raises(ValueError, match=said):
+        list(read_questions(tmp_path / name))
+    with pytest.raises(ValueError, match="no file"):
+        list(read_questions(tmp_path / "gone.jsonl"))
 
 
 def test_output_formats(questions, tiny_folder, tmp_path):
-    with pytest.raises(ValueError, match=r"\.jsonl or \.parquet"): predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=r"\.jsonl or \.parquet"):
+        predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.csv")
 
 
 MEASURE = """
@@ -221,9 +360,30 @@ def test_memory_does_not_grow(tiny_folder, tmp_path):
     peaks = []
     for n in (1_000, 10_000):
         with (tmp_path / f"{n}.jsonl").open("w") as file:
-            for i in range(n): file.write(json.dumps({"question": f"Who waited {i} hours?", "context": f"The cat {i} waited on the quay."}) + "\n")
-        done = subprocess.run([sys.executable, "-c", MEASURE, str(tiny_folder), str(tmp_path / f"{n}.jsonl"), str(tmp_path / f"{n}.parquet")], capture_output=True, text=True,
-                              cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            for i in range(n):
+                file.write(
+                    json.dumps(
+                        {
+                            "question": f"Who waited {i} hours?",
+                            "context": f"The cat {i} waited on the quay.",
+                        }
+                    )
+                    + "\n"
+                )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                MEASURE,
+                str(tiny_folder),
+                str(tmp_path / f"{n}.jsonl"),
+                str(tmp_path / f"{n}.parquet"),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stdout.split()[-1]))
         assert pq.read_metadata(tmp_path / f"{n}.parquet").num_rows == n

@@ -1,53 +1,103 @@
 """Asking: the answer is a slice of its context whatever comes in, and the same one whatever else is asked at the time."""
-import copy, itertools, json, math, platform, subprocess, sys
+
+import copy
+import itertools
+import json
+import math
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
-from transformers import AutoConfig, AutoModelForQuestionAnswering, BertForQuestionAnswering, set_seed
-
 from conftest import ROOT, tiny_config
-from squadqa.inference import QuestionAnswerer, make_windows, pipeline, tokenize_contexts, window_stride
-from squadqa.modeling import load_model, predict_logits
+from hypothesis import HealthCheck, given, settings, strategies as st
 from squadqa.performance import Int8Linear, PackedLinear, can_pack, make_quick
-from squadqa.trainer import evaluate_model
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    BertForQuestionAnswering,
+    set_seed,
+)
+
+from squadqa.batching import predict_logits
+from squadqa.evaluation import evaluate_model
+from squadqa.inference import (
+    QuestionAnswerer,
+    make_windows,
+    pipeline,
+    tokenize_contexts,
+    window_stride,
+)
+from squadqa.models import load_model, load_tokenizer
 from squadqa.validation import trim_offsets
-from squadqa.windows import context_index, find_cls, load_tokenizer, tokenize_windows
+from squadqa.windows import context_index, find_cls, tokenize_windows
 
 TOKENIZERS = ["minilm", "bert-base-cased", "roberta-style", "xlnet-base-cased"]
-CONFIGS = {"bert": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16),
-           "roberta": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, max_position_embeddings=514, type_vocab_size=2),
-           "distilbert": dict(dim=16, n_layers=1, n_heads=2, hidden_dim=16),
-           "electra": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, embedding_size=16),
-           "deberta-v2": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16),
-           "xlnet": dict(d_model=16, n_layer=1, n_head=2, d_inner=16)}
+CONFIGS = {
+    "bert": dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16),
+    "roberta": dict(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=514,
+        type_vocab_size=2,
+    ),
+    "distilbert": dict(dim=16, n_layers=1, n_heads=2, hidden_dim=16),
+    "electra": dict(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        embedding_size=16,
+    ),
+    "deberta-v2": dict(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    ),
+    "xlnet": dict(d_model=16, n_layer=1, n_head=2, d_inner=16),
+}
 
 
 def random_model(kind: str, tokenizer, seed: int = 0):
     set_seed(seed)
-    return AutoModelForQuestionAnswering.from_config(AutoConfig.for_model(kind, vocab_size=len(tokenizer), **CONFIGS[kind])).eval()
+    return AutoModelForQuestionAnswering.from_config(
+        AutoConfig.for_model(kind, vocab_size=len(tokenizer), **CONFIGS[kind])
+    ).eval()
 
 
 def ask_with(name: str, request, **options) -> QuestionAnswerer:
     "A random model of the kind that goes with a tokenizer."
-    tokenizer = load_tokenizer("minilm" if name == "minilm" else request.getfixturevalue("shared") / "tokenizers" / name)
+    tokenizer = load_tokenizer(
+        "minilm" if name == "minilm" else request.getfixturevalue("shared") / "tokenizers" / name
+    )
     kind = "xlnet" if "xlnet" in name else "roberta" if "roberta" in name else "bert"
     return QuestionAnswerer(random_model(kind, tokenizer), tokenizer, **options)
 
 
 @pytest.fixture(scope="module", params=TOKENIZERS)
-def qa(request): return ask_with(request.param, request)
+def qa(request):
+    return ask_with(request.param, request)
 
 
 @pytest.fixture(scope="module")
-def tiny(minilm): return QuestionAnswerer(random_model("bert", minilm), minilm)
+def tiny(minilm):
+    return QuestionAnswerer(random_model("bert", minilm), minilm)
 
 
 # Windows
 
-TEXTS = ["", "Zoë's café — naïve façade.", "日本語のテキスト、句読点。", "👩‍👩‍👧 e\u0301te\u0301 \u200b ok", "\n\t lines\r\n  and  spaces ", "a" * 600, "½ ﬁ Ǆ İstanbul ß"]
+TEXTS = [
+    "",
+    "Zoë's café — naïve façade.",
+    "日本語のテキスト、句読点。",
+    "👩‍👩‍👧 e\u0301te\u0301 \u200b ok",
+    "\n\t lines\r\n  and  spaces ",
+    "a" * 600,
+    "½ ﬁ Ǆ İstanbul ß",
+]
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -59,21 +109,35 @@ def test_windows_are_those_of_the_tokenizer(name, request):
         question = " ".join(rng.choice(TEXTS[1:5], 2))
         context = " ".join(rng.choice(TEXTS + ["plain words here"] * 8, rng.integers(1, 60))) + "."
         max_length, stride = [(384, 128), (96, 16), (64, 0)][rng.integers(3)]
-        try: expected = tokenize_windows(qa.tokenizer, [question], [context], max_length=max_length, stride=stride, padding=False)
-        except ValueError: continue
+        try:
+            expected = tokenize_windows(
+                qa.tokenizer,
+                [question],
+                [context],
+                max_length=max_length,
+                stride=stride,
+                padding=False,
+            )
+        except ValueError:
+            continue
         ids = qa.tokenizer(question.strip(), add_special_tokens=False)["input_ids"]
         tokens = tokenize_contexts(qa.tokenizer, [context])[context]
         windows = make_windows(ids, tokens, qa.layout, max_length, stride)
         seen += len(windows)
         assert [w.features["input_ids"] for w in windows] == expected["input_ids"]
-        if "token_type_ids" in qa.tokenizer.model_input_names: assert [w.features["token_type_ids"] for w in windows] == expected["token_type_ids"]
+        if "token_type_ids" in qa.tokenizer.model_input_names:
+            assert [w.features["token_type_ids"] for w in windows] == expected["token_type_ids"]
         side = context_index(qa.tokenizer)
         for i, w in enumerate(windows):
             sides = expected.sequence_ids(i)
             place = range(w.first, w.first + w.end - w.begin)
             assert [j for j, s in enumerate(sides) if s == side] == list(place)
-            trimmed = trim_offsets([expected["offset_mapping"][i][j] for j in place], context)  # a line break is a token of its own for some
-            assert trimmed == list(zip(tokens.starts[w.begin:w.end].tolist(), tokens.ends[w.begin:w.end].tolist()))
+            trimmed = trim_offsets(
+                [expected["offset_mapping"][i][j] for j in place], context
+            )  # a line break is a token of its own for some
+            assert trimmed == list(
+                zip(tokens.starts[w.begin : w.end].tolist(), tokens.ends[w.begin : w.end].tolist())
+            )
             assert w.cls_index == find_cls(expected["input_ids"][i], sides, qa.tokenizer)
     assert seen > 100
 
@@ -82,57 +146,102 @@ def test_windows_are_those_of_the_tokenizer(name, request):
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
 QUESTIONS = WORDS.filter(str.strip)
-CONTEXTS = st.one_of(WORDS, st.lists(WORDS, min_size=1, max_size=60).map(" ".join), st.tuples(WORDS, st.integers(1, 3000)).map(lambda x: (x[0] * x[1])[:50_000]))
+CONTEXTS = st.one_of(
+    WORDS,
+    st.lists(WORDS, min_size=1, max_size=60).map(" ".join),
+    st.tuples(WORDS, st.integers(1, 3000)).map(lambda x: (x[0] * x[1])[:50_000]),
+)
 
 
 def check_answers(found: list[dict], context: str, top_k: int):
     assert 1 <= len(found) <= top_k
     for a in found:
-        assert set(a) == {"score", "start", "end", "answer"} and 0 <= a["score"] <= 1 and a["answer"] == context[a["start"]:a["end"]]
+        assert (
+            set(a) == {"score", "start", "end", "answer"}
+            and 0 <= a["score"] <= 1
+            and a["answer"] == context[a["start"] : a["end"]]
+        )
     assert [a["score"] for a in found] == sorted((a["score"] for a in found), reverse=True)
     assert len({(a["start"], a["end"]) for a in found}) == len(found)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(question=QUESTIONS, context=CONTEXTS, top_k=st.integers(2, 6), words=st.booleans(), null=st.booleans(), size=st.sampled_from([(384, 128), (64, 16)]))
+@given(
+    question=QUESTIONS,
+    context=CONTEXTS,
+    top_k=st.integers(2, 6),
+    words=st.booleans(),
+    null=st.booleans(),
+    size=st.sampled_from([(384, 128), (64, 16)]),
+)
 def test_any_text_gives_answers_that_are_slices(qa, question, context, top_k, words, null, size):
-    found = qa(question, context, top_k=top_k, align_to_words=words, handle_impossible_answer=null, max_seq_len=size[0], doc_stride=size[1], max_question_len=30)
+    found = qa(
+        question,
+        context,
+        top_k=top_k,
+        align_to_words=words,
+        handle_impossible_answer=null,
+        max_seq_len=size[0],
+        doc_stride=size[1],
+        max_question_len=30,
+    )
     check_answers(found, context, top_k)
-    if not null and found[0]["answer"]: assert all(a["answer"] for a in found)
+    if not null and found[0]["answer"]:
+        assert all(a["answer"] for a in found)
 
 
 @pytest.mark.parametrize("length", [1, 2, 50_000])
 def test_short_and_long_contexts(qa, length):
-    for text in ("x", "word, ", "語", "👍🏽"): check_answers(qa("What?", (text * length)[:length], top_k=3), (text * length)[:length], 3)
+    for text in ("x", "word, ", "語", "👍🏽"):
+        check_answers(qa("What?", (text * length)[:length], top_k=3), (text * length)[:length], 3)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(pairs=st.lists(st.tuples(QUESTIONS, CONTEXTS), min_size=2, max_size=6), size=st.integers(1, 7))
+@given(
+    pairs=st.lists(st.tuples(QUESTIONS, CONTEXTS), min_size=2, max_size=6), size=st.integers(1, 7)
+)
 def test_other_questions_and_batch_size_change_nothing(tiny, pairs, size):
     together = tiny([q for q, _ in pairs], [c for _, c in pairs], top_k=2, max_question_len=30)
     tiny.batch_size = size
-    try: alone = [tiny(q, c, top_k=2, max_question_len=30) for q, c in pairs]
-    finally: tiny.batch_size = 32
+    try:
+        alone = [tiny(q, c, top_k=2, max_question_len=30) for q, c in pairs]
+    finally:
+        tiny.batch_size = 32
     for a, b in zip(together, alone):
         assert [x["score"] for x in a] == pytest.approx([x["score"] for x in b], abs=1e-5)
 
 
 # Against an oracle
 
+
 def test_scores_and_spans_against_brute_force(tiny, minilm):
     "Every span of every window, one after the other, with one softmax over all windows."
-    context, question = "The keeper rowed home. The cat waited on the quay since noon. The keeper sang. " * 6, "Who waited on the quay?"
-    windows = tokenize_windows(minilm, [question], [context], max_length=48, stride=12, padding=False)
+    context, question = (
+        "The keeper rowed home. The cat waited on the quay since noon. The keeper sang. " * 6,
+        "Who waited on the quay?",
+    )
+    windows = tokenize_windows(
+        minilm, [question], [context], max_length=48, stride=12, padding=False
+    )
     assert len(windows["input_ids"]) > 3
-    features = [{k: windows[k][i] for k in ("input_ids", "attention_mask", "token_type_ids")} for i in range(len(windows["input_ids"]))]
+    features = [
+        {k: windows[k][i] for k in ("input_ids", "attention_mask", "token_type_ids")}
+        for i in range(len(windows["input_ids"]))
+    ]
     starts, ends = predict_logits(tiny.model, features, minilm, progress=False)
-    counted = [(i, j) for i in range(len(features)) for j, s in enumerate(windows.sequence_ids(i)) if s == 1 or j == 0]
+    counted = [
+        (i, j)
+        for i in range(len(features))
+        for j, s in enumerate(windows.sequence_ids(i))
+        if s == 1 or j == 0
+    ]
     totals = [sum(math.exp(logits[i, j]) for i, j in counted) for logits in (starts, ends)]
     spans = {}
     for i in range(len(features)):
         inside = [j for j, s in enumerate(windows.sequence_ids(i)) if s == 1]
         for a, b in itertools.product(inside, inside):
-            if not 0 <= b - a < 8: continue
+            if not 0 <= b - a < 8:
+                continue
             span = windows["offset_mapping"][i][a][0], windows["offset_mapping"][i][b][1]
             p = math.exp(starts[i, a]) / totals[0] * math.exp(ends[i, b]) / totals[1]
             spans[span] = max(p, spans.get(span, 0))
@@ -140,22 +249,44 @@ def test_scores_and_spans_against_brute_force(tiny, minilm):
     found = tiny(question, context, top_k=5, max_seq_len=48, doc_stride=12, max_answer_len=8)
     assert [(a["start"], a["end"]) for a in found] == [span for span, _ in best]
     assert [a["score"] for a in found] == pytest.approx([p for _, p in best], rel=1e-4)
-    null = min(math.exp(starts[i, 0] + ends[i, 0]) for i in range(len(features))) / totals[0] / totals[1]
-    with_null = tiny(question, context, top_k=200, max_seq_len=48, doc_stride=12, max_answer_len=8, handle_impossible_answer=True)
-    assert [a["score"] for a in with_null if not a["answer"]] in ([], [pytest.approx(null, rel=1e-4)])
+    null = (
+        min(math.exp(starts[i, 0] + ends[i, 0]) for i in range(len(features)))
+        / totals[0]
+        / totals[1]
+    )
+    with_null = tiny(
+        question,
+        context,
+        top_k=200,
+        max_seq_len=48,
+        doc_stride=12,
+        max_answer_len=8,
+        handle_impossible_answer=True,
+    )
+    assert [a["score"] for a in with_null if not a["answer"]] in (
+        [],
+        [pytest.approx(null, rel=1e-4)],
+    )
 
 
 def test_the_same_answers_as_an_evaluation(tiny_folder, small_data, minilm):
     examples = small_data["validation"]
-    evaluated = evaluate_model(load_model(tiny_folder), minilm, examples, max_length=96, stride=24, progress=False).predictions
-    found = QuestionAnswerer(tiny_folder)(examples["question"][:], examples["context"][:], max_seq_len=96, doc_stride=24)
-    assert [(p["start"], p["end"], p["prediction_text"]) for p in evaluated] == [(a["start"], a["end"], a["answer"]) for a in found]
+    evaluated = evaluate_model(
+        load_model(tiny_folder), minilm, examples, max_length=96, stride=24, progress=False
+    ).predictions
+    found = QuestionAnswerer(tiny_folder)(
+        examples["question"][:], examples["context"][:], max_seq_len=96, doc_stride=24
+    )
+    assert [(p["start"], p["end"], p["prediction_text"]) for p in evaluated] == [
+        (a["start"], a["end"], a["answer"]) for a in found
+    ]
 
 
 def rigged(tokenizer, kind: str, wanted):
     "A random model whose logits are lowered everywhere except where `wanted(input_ids)` says."
     model = random_model(kind, tokenizer)
     real = model.forward
+
     def forward(input_ids=None, **inputs):
         out = real(input_ids=input_ids, **inputs)
         for row, ids in enumerate(input_ids.tolist()):
@@ -163,6 +294,7 @@ def rigged(tokenizer, kind: str, wanted):
             out.start_logits[row], out.end_logits[row] = -5.0, -5.0
             out.start_logits[row, start] = out.end_logits[row, end] = 5.0
         return out
+
     forward.__signature__ = __import__("inspect").signature(real)
     model.forward = forward
     return model
@@ -173,14 +305,26 @@ def test_left_padded_xlnet(shared):
     tokenizer = load_tokenizer(shared / "tokenizers" / "xlnet-base-cased")
     assert tokenizer.padding_side == "left"
     context, question = "Herons nest there. Otters come at night, " * 3, "Who nests there?"
-    ask = lambda wanted, **options: QuestionAnswerer(rigged(tokenizer, "xlnet", wanted), tokenizer)(question, context, **options)
+    ask = lambda wanted, **options: QuestionAnswerer(rigged(tokenizer, "xlnet", wanted), tokenizer)(
+        question, context, **options
+    )
     first = ask(lambda ids: (0, 0))
     assert first["start"] == 0 and first["answer"].startswith("H") and first["score"] > 0.9
-    asked = lambda ids: (len(ids) - 4, len(ids) - 4)  # a token of the question: `context <sep> question <sep> <cls>`
+    asked = lambda ids: (
+        len(ids) - 4,
+        len(ids) - 4,
+    )  # a token of the question: `context <sep> question <sep> <cls>`
     assert ask(asked)["score"] < 0.01
     null = lambda ids: (ids.index(tokenizer.cls_token_id), ids.index(tokenizer.cls_token_id))
-    assert ask(null, handle_impossible_answer=True) == {"score": pytest.approx(1, abs=0.01), "start": 0, "end": 0, "answer": ""}
-    two = QuestionAnswerer(rigged(tokenizer, "xlnet", lambda ids: (0, 0)), tokenizer)([question, question], [context, "Otters."])  # one is padded
+    assert ask(null, handle_impossible_answer=True) == {
+        "score": pytest.approx(1, abs=0.01),
+        "start": 0,
+        "end": 0,
+        "answer": "",
+    }
+    two = QuestionAnswerer(rigged(tokenizer, "xlnet", lambda ids: (0, 0)), tokenizer)(
+        [question, question], [context, "Otters."]
+    )  # one is padded
     assert [a["start"] for a in two] == [0, 0] and two[1]["answer"].startswith("O")
 
 
@@ -193,40 +337,78 @@ def test_architectures(kind, minilm):
 
 # What goes in
 
+
 def test_forms_of_a_question(tiny):
     q, c = "Who waited?", "The cat waited on the quay."
     one = tiny(q, c)
     assert one == tiny(question=q, context=c) == tiny({"question": q, "context": c})
     same = lambda found, n: len(found) == n and all(f["answer"] == one["answer"] for f in found)
-    assert same(tiny([q, q], c), 2) and same(tiny([q, q], [c, c]), 2) and same(tiny(q, [c, c]), 2) and same(tiny([{"question": q, "context": c}] * 3), 3)
+    assert (
+        same(tiny([q, q], c), 2)
+        and same(tiny([q, q], [c, c]), 2)
+        and same(tiny(q, [c, c]), 2)
+        and same(tiny([{"question": q, "context": c}] * 3), 3)
+    )
     stream = tiny({"question": q, "context": c} for _ in range(3))
-    assert iter(stream) is stream and same(list(stream), 3) and same(list(tiny.stream(({"question": q, "context": c} for _ in range(300)))), 300)
-    assert isinstance(tiny(q, c, top_k=2), list) and isinstance(tiny([q], c, top_k=2)[0], list) and tiny([], c) == []
+    assert (
+        iter(stream) is stream
+        and same(list(stream), 3)
+        and same(list(tiny.stream(({"question": q, "context": c} for _ in range(300)))), 300)
+    )
+    assert (
+        isinstance(tiny(q, c, top_k=2), list)
+        and isinstance(tiny([q], c, top_k=2)[0], list)
+        and tiny([], c) == []
+    )
 
 
 def test_a_stream_is_read_as_it_is_needed(tiny):
     read = []
+
     def questions():
         for i in itertools.count():
             read.append(i)
             yield {"question": "Who?", "context": "The cat."}
+
     stream = tiny(questions())
     assert next(stream)["answer"] and len(read) <= 300
 
 
-@pytest.mark.parametrize("question, context, said", [
-    ("", "text", "number 0: the question is empty"), ("  ", "text", "the question is empty"), ("Who?", "", "the context is empty"),
-    (["Who?", None], "text", "number 1: the question is None"), (["a", "b"], ["c"], "2 questions but 1 contexts"), (3, "text", "the question is 3"),
-    ("Who?", None, "the context is None"), ({"question": "Who?"}, None, "the context is None"), ("x " * 380, "text " * 400, "380 tokens.*max_question_len"),
-])
+@pytest.mark.parametrize(
+    "question, context, said",
+    [
+        ("", "text", "number 0: the question is empty"),
+        ("  ", "text", "the question is empty"),
+        ("Who?", "", "the context is empty"),
+        (["Who?", None], "text", "number 1: the question is None"),
+        (["a", "b"], ["c"], "2 questions but 1 contexts"),
+        (3, "text", "the question is 3"),
+        ("Who?", None, "the context is None"),
+        ({"question": "Who?"}, None, "the context is None"),
+        ("x " * 380, "text " * 400, "380 tokens.*max_question_len"),
+    ],
+)
 def test_bad_questions(question, context, said, tiny):
-    with pytest.raises(ValueError, match=said): tiny(question, context)
+    with pytest.raises(ValueError, match=said):
+        tiny(question, context)
 
 
-@pytest.mark.parametrize("options, said", [({"top_k": 0}, "top_k=0"), ({"max_answer_len": 0}, "max_answer_len=0"), ({"doc_stride": 400}, "stride=400"),
-                                           ({"doc_stride": -1}, "stride=-1"), ({"top_k": None}, "top_k=None"), ({"doc_stride": None}, "doc_stride=None"), ({"max_seq_len": 0}, "max_seq_len=0"), ({"top_k": "3"}, "top_k='3'")])
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"top_k": 0}, "top_k=0"),
+        ({"max_answer_len": 0}, "max_answer_len=0"),
+        ({"doc_stride": 400}, "stride=400"),
+        ({"doc_stride": -1}, "stride=-1"),
+        ({"top_k": None}, "top_k=None"),
+        ({"doc_stride": None}, "doc_stride=None"),
+        ({"max_seq_len": 0}, "max_seq_len=0"),
+        ({"top_k": "3"}, "top_k='3'"),
+    ],
+)
 def test_bad_options(options, said, tiny):
-    with pytest.raises(ValueError, match=said): tiny("Who?", "The cat.", **options)
+    with pytest.raises(ValueError, match=said):
+        tiny("Who?", "The cat.", **options)
 
 
 def test_long_questions_let_windows_overlap_less(tiny):
@@ -235,12 +417,19 @@ def test_long_questions_let_windows_overlap_less(tiny):
     cut = tiny("why " * 340, context, max_question_len=5)
     assert cut["score"] == pytest.approx(tiny("why " * 5, context)["score"], abs=1e-6)
     layout, tokens = tiny.layout, tokenize_contexts(tiny.tokenizer, [context])[context]
-    assert [window_stride([0] * n, tokens, layout, 384, 128) for n in (10, 125, 181, 341)] == [128, 128, 100, 20]
+    assert [window_stride([0] * n, tokens, layout, 384, 128) for n in (10, 125, 181, 341)] == [
+        128,
+        128,
+        100,
+        20,
+    ]
 
 
 def test_models_that_read_less_than_a_window(minilm):
     set_seed(0)
-    answerer = QuestionAnswerer(BertForQuestionAnswering(tiny_config(minilm, max_position_embeddings=64)), minilm)
+    answerer = QuestionAnswerer(
+        BertForQuestionAnswering(tiny_config(minilm, max_position_embeddings=64)), minilm
+    )
     context = "The cat waited on the quay since noon. " * 30
     check_answers(answerer("Who?", context, top_k=2), context, 2)
 
@@ -248,34 +437,52 @@ def test_models_that_read_less_than_a_window(minilm):
 def test_repeated_occurrences_stay_apart_and_words_are_whole(minilm, tiny):
     context = "Otters! otters? OTTERS."
     found = tiny("Who?", context, top_k=50)
-    assert {context[a["start"]:a["end"]].lower() for a in found if a["end"] - a["start"] == 6} == {"otters"}
+    assert {
+        context[a["start"] : a["end"]].lower() for a in found if a["end"] - a["start"] == 6
+    } == {"otters"}
     assert len([a for a in found if a["answer"].lower() == "otters"]) == 3
     context = "unbelievableness overcomplicates counterintuitively"
     assert len(minilm.tokenize(context)) > 6
-    for a in tiny("What?", context, top_k=10, align_to_words=True): assert all(word in context.split() for word in a["answer"].split())
+    for a in tiny("What?", context, top_k=10, align_to_words=True):
+        assert all(word in context.split() for word in a["answer"].split())
 
 
 def test_no_span_at_all(tiny):
-    assert tiny("Who?", " ") == {"score": 0.0, "start": 0, "end": 0, "answer": ""} and tiny("Who?", "\n\t", top_k=3) == [tiny("Who?", " ")]
+    assert tiny("Who?", " ") == {"score": 0.0, "start": 0, "end": 0, "answer": ""} and tiny(
+        "Who?", "\n\t", top_k=3
+    ) == [tiny("Who?", " ")]
 
 
 # The old style, the starter, fewer bits
 
+
 def test_pipeline_in_the_old_style(tiny_folder):
-    question_answerer = pipeline("question-answering", model=str(tiny_folder), tokenizer=str(tiny_folder), device=-1)
-    context = "\n🦦 Otters come by three rivers — Aln, Breamish and Till — and rest\nbetween them.\n"
+    question_answerer = pipeline(
+        "question-answering", model=str(tiny_folder), tokenizer=str(tiny_folder), device=-1
+    )
+    context = (
+        "\n🦦 Otters come by three rivers — Aln, Breamish and Till — and rest\nbetween them.\n"
+    )
     found = question_answerer(question="Which rivers do 🦦 otters use?", context=context)
-    assert set(found) == {"score", "start", "end", "answer"} and found["answer"] == context[found["start"]:found["end"]]
-    with pytest.raises(ValueError, match="'question-answering' only"): pipeline("summarization")
-    with pytest.raises(ValueError, match="top_k"): pipeline("question-answering", model=str(tiny_folder), top_k=3)
+    assert (
+        set(found) == {"score", "start", "end", "answer"}
+        and found["answer"] == context[found["start"] : found["end"]]
+    )
+    with pytest.raises(ValueError, match="'question-answering' only"):
+        pipeline("summarization")
+    with pytest.raises(ValueError, match="top_k"):
+        pipeline("question-answering", model=str(tiny_folder), top_k=3)
 
 
 def test_fewer_bits(tiny_folder):
-    for dtype in ("int8", "bfloat16", torch.float32): assert QuestionAnswerer(tiny_folder, dtype=dtype)("Who?", "The cat waited.")["answer"]
-    with pytest.raises(ValueError, match="dtype='int4'"): QuestionAnswerer(tiny_folder, dtype="int4")
+    for dtype in ("int8", "bfloat16", torch.float32):
+        assert QuestionAnswerer(tiny_folder, dtype=dtype)("Who?", "The cat waited.")["answer"]
+    with pytest.raises(ValueError, match="dtype='int4'"):
+        QuestionAnswerer(tiny_folder, dtype="int4")
 
 
-def linears(model: torch.nn.Module, kind: type) -> int: return sum(type(m) is kind for m in model.modules())
+def linears(model: torch.nn.Module, kind: type) -> int:
+    return sum(type(m) is kind for m in model.modules())
 
 
 def test_a_model_that_is_loaded_by_name_is_packed(tiny_folder):
@@ -283,26 +490,45 @@ def test_a_model_that_is_loaded_by_name_is_packed(tiny_folder):
     plain = load_model(tiny_folder)
     before, given = linears(plain, torch.nn.Linear), QuestionAnswerer(plain, device="cpu")
     packed = QuestionAnswerer(tiny_folder, device="cpu")
-    assert before and (linears(packed.model, PackedLinear), linears(packed.model, torch.nn.Linear)) == ((before - 1, 1) if can_pack(plain) else (0, before))  # the head stays
+    assert before and (
+        linears(packed.model, PackedLinear),
+        linears(packed.model, torch.nn.Linear),
+    ) == ((before - 1, 1) if can_pack(plain) else (0, before))  # the head stays
     for words in (1, 9, 80, 700):
         context = "The cat waited on the quay since noon. " * words
         a, b = (qa("Who waited?", context, top_k=3) for qa in (packed, given))
         assert [x["score"] for x in a] == pytest.approx([x["score"] for x in b], abs=1e-4)
-    assert given.model is plain and linears(plain, torch.nn.Linear) == before and all(p.requires_grad for p in plain.parameters())
+    assert (
+        given.model is plain
+        and linears(plain, torch.nn.Linear) == before
+        and all(p.requires_grad for p in plain.parameters())
+    )
     ids = torch.ones(1, 8, dtype=torch.long)
     plain(input_ids=ids, start_positions=ids[:, 0], end_positions=ids[:, 0]).loss.backward()
-    assert all(m.weight.grad is not None for m in plain.modules() if type(m) is torch.nn.Linear)  # it can be trained on
+    assert all(
+        m.weight.grad is not None for m in plain.modules() if type(m) is torch.nn.Linear
+    )  # it can be trained on
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped into memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped into memory"
+)
 def test_a_packed_model_lets_go_of_the_file_of_weights(tiny_folder):
     "It would lie in memory a second time."
     maps = lambda: Path("/proc/self/maps").read_text().count(str(tiny_folder / "model.safetensors"))
     plain = load_model(tiny_folder)
     mapped = maps()
-    answerers = [QuestionAnswerer(tiny_folder, device="cpu", dtype=dtype) for dtype in (None, "int8", "bfloat16")]
-    if not can_pack(plain): pytest.skip("this PyTorch is built without oneDNN")
-    assert mapped and maps() == mapped and all(qa("Who?", "The cat waited.")["answer"] for qa in answerers)
+    answerers = [
+        QuestionAnswerer(tiny_folder, device="cpu", dtype=dtype)
+        for dtype in (None, "int8", "bfloat16")
+    ]
+    if not can_pack(plain):
+        pytest.skip("this PyTorch is built without oneDNN")
+    assert (
+        mapped
+        and maps() == mapped
+        and all(qa("Who?", "The cat waited.")["answer"] for qa in answerers)
+    )
     del plain
     assert maps() < mapped
 
@@ -317,26 +543,39 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how other C libraries keep freed memory is their own affair")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc",
+    reason="how other C libraries keep freed memory is their own affair",
+)
 def test_freed_memory_stays_at_hand():
     "A page costs time when the system gives it anew; ten rounds would take 8,000 of them or more."
-    told = subprocess.run([sys.executable, "-c", FILL], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", FILL], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert int(told.stdout) < 3_000
 
 
 def test_integers_answer_with_spans(tiny, minilm):
     whole = QuestionAnswerer(tiny.model, minilm, dtype="int8")
     assert linears(whole.model, Int8Linear) and not linears(tiny.model, Int8Linear)
-    for text in ("x", "The cat waited on the quay since noon. " * 60, "日本語のテキスト、句読点。" * 9): check_answers(whole("Who waited?", text, top_k=3), text, 3)
+    for text in (
+        "x",
+        "The cat waited on the quay since noon. " * 60,
+        "日本語のテキスト、句読点。" * 9,
+    ):
+        check_answers(whole("Who waited?", text, top_k=3), text, 3)
 
 
 def test_a_stored_threshold_is_used(tiny_folder, tmp_path):
     import shutil
+
     answers = {}
     for threshold in (-1e4, 1e4):
         folder = shutil.copytree(tiny_folder, tmp_path / str(threshold))
         (folder / "squadqa.json").write_text(json.dumps({"null_threshold": threshold}))
-        answers[threshold] = QuestionAnswerer(folder)("Who?", "The cat waited.", handle_impossible_answer=True)["answer"]
+        answers[threshold] = QuestionAnswerer(folder)(
+            "Who?", "The cat waited.", handle_impossible_answer=True
+        )["answer"]
     assert answers[-1e4] == "" and answers[1e4] != ""
 
 
@@ -345,7 +584,11 @@ def test_the_starter(capsys):
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "starter" in said and "EM" in said
     context = "His cat had waited on the quay since noon, and the lamp was lit at eight."
-    assert answerer("Where did the cat wait?", context)["answer"] in ("quay", "the quay", "on the quay")
+    assert answerer("Where did the cat wait?", context)["answer"] in (
+        "quay",
+        "the quay",
+        "on the quay",
+    )
     assert answerer("When was the lamp lit?", context)["answer"] in ("eight", "at eight")
     assert all(p.requires_grad for p in load_model("starter").parameters())  # it can be trained on
 
@@ -353,41 +596,75 @@ def test_the_starter(capsys):
 def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):
     "peft's wrapper passes no token types on, so an adapter that is added to the weights must not see them either."
     from squadqa.adapters import add_adapter, pack_adapter
-    from squadqa.modeling import make_features
+    from squadqa.batching import make_features
     from squadqa.validation import prepare_validation_features
+
     set_seed(0)
     adapted = add_adapter(load_model("minilm", new_head=True), rank=4).eval()
     for name, p in adapted.named_parameters():
-        if "lora_B" in name: torch.nn.init.normal_(p, std=0.02)
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.02)
     adapted.save_pretrained(tmp_path / "raw")
     pack_adapter(tmp_path / "raw", tmp_path / "packed")
-    features = make_features(small_data["validation"].select(range(4)), prepare_validation_features, minilm, max_length=96, stride=24, padding=False)
+    features = make_features(
+        small_data["validation"].select(range(4)),
+        prepare_validation_features,
+        minilm,
+        max_length=96,
+        stride=24,
+        padding=False,
+    )
     expected = predict_logits(adapted, features, minilm, progress=False)[0]
-    assert "token_type_ids" in features.column_names and str(ROOT) not in (tmp_path / "raw" / "adapter_config.json").read_text()
+    assert (
+        "token_type_ids" in features.column_names
+        and str(ROOT) not in (tmp_path / "raw" / "adapter_config.json").read_text()
+    )
     for folder, atol in (("raw", 1e-4), ("packed", 0.05)):  # packed: half precision
         real = np.isfinite(expected)
-        np.testing.assert_allclose(predict_logits(load_model(tmp_path / folder), features, minilm, progress=False)[0][real], expected[real], atol=atol)
+        np.testing.assert_allclose(
+            predict_logits(load_model(tmp_path / folder), features, minilm, progress=False)[0][
+                real
+            ],
+            expected[real],
+            atol=atol,
+        )
 
 
 def test_a_wrong_encoder_is_refused(tmp_path):
     import shutil
-    from squadqa.windows import resolve_model
+
+    from squadqa.models import resolve_model
+
     folder = shutil.copytree(resolve_model("starter"), tmp_path / "starter")
     about = json.loads((folder / "squadqa.json").read_text())
     (folder / "squadqa.json").write_text(json.dumps(about | {"base_sha256": "0" * 64}))
-    with pytest.raises(ValueError, match="trained over weights with SHA-256 000"): load_model(folder)
+    with pytest.raises(ValueError, match="trained over weights with SHA-256 000"):
+        load_model(folder)
 
 
 def test_without_the_encoder_both_ways_out_are_told(monkeypatch):
     monkeypatch.setattr("squadqa.windows.offline_minilm", lambda: None)
-    with pytest.raises(ValueError, match=r"(?s)pip install 'squadqa\[offline\]'.*"): QuestionAnswerer()
+    with pytest.raises(ValueError, match=r"(?s)pip install 'squadqa\[offline\]'.*"):
+        QuestionAnswerer()
 
 
 # A quicker forward pass computes what the plain one does
 
-QUICK = CONFIGS | {"albert": CONFIGS["bert"] | dict(embedding_size=16), "gpt2": dict(n_embd=16, n_layer=2, n_head=2),
-                   "modernbert": CONFIGS["bert"] | dict(num_hidden_layers=3, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0)}
-BY_WINDOW = {"bert", "roberta", "distilbert", "electra", "albert", "gpt2", "modernbert"}  # the others have an attention of their own
+QUICK = CONFIGS | {
+    "albert": CONFIGS["bert"] | dict(embedding_size=16),
+    "gpt2": dict(n_embd=16, n_layer=2, n_head=2),
+    "modernbert": CONFIGS["bert"]
+    | dict(num_hidden_layers=3, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0),
+}
+BY_WINDOW = {
+    "bert",
+    "roberta",
+    "distilbert",
+    "electra",
+    "albert",
+    "gpt2",
+    "modernbert",
+}  # the others have an attention of their own
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -395,10 +672,14 @@ BY_WINDOW = {"bert", "roberta", "distilbert", "electra", "albert", "gpt2", "mode
 def test_quick_models_compute_the_same(kind, side):
     "Windows of several lengths beside each other: also where tokens look back only (gpt2), or at their neighbours (modernbert)."
     set_seed(1)
-    model = AutoModelForQuestionAnswering.from_config(AutoConfig.for_model(kind, vocab_size=100, **QUICK[kind])).eval()
+    model = AutoModelForQuestionAnswering.from_config(
+        AutoConfig.for_model(kind, vocab_size=100, **QUICK[kind])
+    ).eval()
     mask = torch.ones(4, 40, dtype=torch.long)
-    for row, n in enumerate((0, 3, 17, 30)): mask[row, :n] = 0
-    if side == "right": mask = mask.flip(1)
+    for row, n in enumerate((0, 3, 17, 30)):
+        mask[row, :n] = 0
+    if side == "right":
+        mask = mask.flip(1)
     ids = torch.randint(5, 100, mask.shape)
     with torch.inference_mode():
         plain = model(input_ids=ids, attention_mask=mask)
@@ -406,8 +687,15 @@ def test_quick_models_compute_the_same(kind, side):
         found = quick(input_ids=ids, attention_mask=mask)
         fewer = make_quick(copy.deepcopy(model), "bfloat16")(input_ids=ids, attention_mask=mask)
     by_window = quick.config._attn_implementation == "squadqa_windows"
-    assert by_window == (kind in BY_WINDOW and can_pack(model)) and model.config._attn_implementation != "squadqa_windows"
+    assert (
+        by_window == (kind in BY_WINDOW and can_pack(model))
+        and model.config._attn_implementation != "squadqa_windows"
+    )
     for name in ("start_logits", "end_logits"):
         assert torch.allclose(found[name][mask.bool()], plain[name][mask.bool()], atol=1e-5)
-        assert (fewer[name] - plain[name])[mask.bool()].abs().mean() < 0.03 * plain[name][mask.bool()].std() and fewer[name].dtype == torch.float32
-        assert plain[name][mask.bool()].std() > 1e-4  # logits that differ, or equality would mean nothing
+        assert (fewer[name] - plain[name])[mask.bool()].abs().mean() < 0.03 * plain[name][
+            mask.bool()
+        ].std() and fewer[name].dtype == torch.float32
+        assert (
+            plain[name][mask.bool()].std() > 1e-4
+        )  # logits that differ, or equality would mean nothing

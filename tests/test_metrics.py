@@ -1,22 +1,54 @@
 """Scores on the corners of the rule, and the threshold search against brute force."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from squadqa.metrics import (SquadMetric, SquadV2Metric, best_threshold, exact_match, f1, normalize_answer, squad_scores, squad_v2_scores)
+from squadqa.metrics import (
+    SquadMetric,
+    SquadV2Metric,
+    best_threshold,
+    exact_match,
+    f1,
+    normalize_answer,
+    squad_scores,
+    squad_v2_scores,
+)
 
 
-@pytest.mark.parametrize("text, want", [("The  Cat's hat!", "cats hat"), ("24–10", "24–10"), ("a", ""), ("An apple, a day", "apple day"), ("ÉCOLE", "école")])
-def test_normalisation(text, want): assert normalize_answer(text) == want
+@pytest.mark.parametrize(
+    "text, want",
+    [
+        ("The  Cat's hat!", "cats hat"),
+        ("24–10", "24–10"),
+        ("a", ""),
+        ("An apple, a day", "apple day"),
+        ("ÉCOLE", "école"),
+    ],
+)
+def test_normalisation(text, want):
+    assert normalize_answer(text) == want
 
 
-@pytest.mark.parametrize("prediction, golds, em, score", [
-    ("cat", ["the cat"], 1, 1), ("the", ["a"], 1, 0), ("black cat", ["cat", "dog"], 0, 2 / 3), ("", [], 1, 1), ("cat", [], 0, 0), ("", ["cat"], 0, 0)])
+@pytest.mark.parametrize(
+    "prediction, golds, em, score",
+    [
+        ("cat", ["the cat"], 1, 1),
+        ("the", ["a"], 1, 0),
+        ("black cat", ["cat", "dog"], 0, 2 / 3),
+        ("", [], 1, 1),
+        ("cat", [], 0, 0),
+        ("", ["cat"], 0, 0),
+    ],
+)
 def test_corners_of_v1(prediction, golds, em, score):
     assert exact_match(prediction, golds) == em and f1(prediction, golds) == pytest.approx(score)
 
 
-REFERENCES = [{"id": "1", "answers": {"text": ["x"], "answer_start": [0]}}, {"id": "2", "answers": {"text": [], "answer_start": []}}]
+REFERENCES = [
+    {"id": "1", "answers": {"text": ["x"], "answer_start": [0]}},
+    {"id": "2", "answers": {"text": [], "answer_start": []}},
+]
 
 
 def test_examples_without_answers_can_be_scored():
@@ -24,30 +56,66 @@ def test_examples_without_answers_can_be_scored():
     assert squad_scores({"1": "x", "2": "y"}, REFERENCES) == {"exact_match": 50, "f1": 50}
 
 
-@pytest.mark.parametrize("predictions, words", [
-    ({"1": "x"}, "1 examples have no prediction, the first is '2'"),
-    ({"1": "x", "2": "", "3": "z"}, "1 examples are predicted but have no reference, the first is '3'"),
-    ([{"id": "1", "prediction_text": "x"}] * 2, "two predictions for example '1'")])
+@pytest.mark.parametrize(
+    "predictions, words",
+    [
+        ({"1": "x"}, "1 examples have no prediction, the first is '2'"),
+        (
+            {"1": "x", "2": "", "3": "z"},
+            "1 examples are predicted but have no reference, the first is '3'",
+        ),
+        ([{"id": "1", "prediction_text": "x"}] * 2, "two predictions for example '1'"),
+    ],
+)
 def test_missing_extra_and_double_predictions_are_told(predictions, words):
-    with pytest.raises(ValueError, match=words): squad_scores(predictions, REFERENCES)
+    with pytest.raises(ValueError, match=words):
+        squad_scores(predictions, REFERENCES)
     if isinstance(predictions, dict):
-        rows = [{"id": i, "prediction_text": t, "no_answer_probability": 0.0} for i, t in predictions.items()]
-        with pytest.raises(ValueError, match=words): squad_v2_scores(rows, REFERENCES)
+        rows = [
+            {"id": i, "prediction_text": t, "no_answer_probability": 0.0}
+            for i, t in predictions.items()
+        ]
+        with pytest.raises(ValueError, match=words):
+            squad_v2_scores(rows, REFERENCES)
 
 
 def test_v2_by_hand():
-    rows = [{"id": "1", "prediction_text": "x", "no_answer_probability": 0.2}, {"id": "2", "prediction_text": "y", "no_answer_probability": 0.8}]
+    rows = [
+        {"id": "1", "prediction_text": "x", "no_answer_probability": 0.2},
+        {"id": "2", "prediction_text": "y", "no_answer_probability": 0.8},
+    ]
     scores = SquadV2Metric().compute(predictions=rows, references=REFERENCES)
-    assert scores["exact"] == 50 and scores["HasAns_exact"] == 100 and scores["NoAns_exact"] == 0 and scores["total"] == 2
+    assert (
+        scores["exact"] == 50
+        and scores["HasAns_exact"] == 100
+        and scores["NoAns_exact"] == 0
+        and scores["total"] == 2
+    )
     assert scores["best_exact"] == 100 and scores["best_exact_thresh"] == 0.2
-    assert SquadV2Metric().compute(predictions=rows, references=REFERENCES, no_answer_threshold=0.5)["exact"] == 100
+    assert (
+        SquadV2Metric().compute(predictions=rows, references=REFERENCES, no_answer_threshold=0.5)[
+            "exact"
+        ]
+        == 100
+    )
 
 
-def at(threshold, nulls, scores, empty): return 100 * np.mean([e if n > threshold else s for n, s, e in zip(nulls, scores, empty)])
+def at(threshold, nulls, scores, empty):
+    return 100 * np.mean([e if n > threshold else s for n, s, e in zip(nulls, scores, empty)])
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 2.0]), st.booleans(), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=9))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([-1.0, 0.0, 0.25, 0.5, 2.0]),
+            st.booleans(),
+            st.sampled_from([0.0, 0.5, 1.0]),
+        ),
+        min_size=1,
+        max_size=9,
+    )
+)
 def test_best_threshold_equals_brute_force_with_ties(rows):
     "The reported score is the highest that any threshold gives, and its threshold gives it."
     nulls = [r[0] for r in rows]
@@ -64,7 +132,8 @@ def official_search(nulls, scores, answerable, predicted):
     found = 0.0
     for i in sorted(range(len(nulls)), key=lambda i: nulls[i]):
         current += scores[i] if answerable[i] else -1 if predicted[i] else 0
-        if current > best: best, found = current, nulls[i]
+        if current > best:
+            best, found = current, nulls[i]
     return 100 * best / len(nulls), found
 
 
@@ -72,14 +141,25 @@ def test_best_threshold_equals_the_official_search_without_ties():
     rng = np.random.default_rng(0)
     for _ in range(200):
         n = int(rng.integers(1, 30))
-        nulls, answerable, predicted = rng.permutation(n * 3)[:n] / 7 + 0.1, rng.random(n) < 0.6, rng.random(n) < 0.9
+        nulls, answerable, predicted = (
+            rng.permutation(n * 3)[:n] / 7 + 0.1,
+            rng.random(n) < 0.6,
+            rng.random(n) < 0.9,
+        )
         scores = np.where(answerable, rng.random(n) * predicted, ~predicted)
-        assert best_threshold(nulls, scores, ~answerable) == pytest.approx(official_search(nulls, scores, answerable, predicted))
+        assert best_threshold(nulls, scores, ~answerable) == pytest.approx(
+            official_search(nulls, scores, answerable, predicted)
+        )
 
 
 def test_all_null_scores_equal_reports_an_attainable_score():
     "With equal null scores a threshold keeps all texts or none."
     rows = [{"id": str(i), "prediction_text": "x", "no_answer_probability": 0.0} for i in range(4)]
-    references = [{"id": str(i), "answers": {"text": ["x"] * (i < 2), "answer_start": [0] * (i < 2)}} for i in range(4)]
+    references = [
+        {"id": str(i), "answers": {"text": ["x"] * (i < 2), "answer_start": [0] * (i < 2)}}
+        for i in range(4)
+    ]
     assert squad_v2_scores(rows, references)["best_exact"] == 50
-    assert SquadMetric().compute(predictions=[{"id": "0", "prediction_text": "x"}], references=references[:1]) == {"exact_match": 100, "f1": 100}
+    assert SquadMetric().compute(
+        predictions=[{"id": "0", "prediction_text": "x"}], references=references[:1]
+    ) == {"exact_match": 100, "f1": 100}

@@ -1,47 +1,97 @@
 """Files of one's own: each layout there and back again, and a clear sentence for each thing that can be wrong with one."""
-import csv, io, json, subprocess, sys
+
+import csv
+import io
+import json
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from squadqa.data import check_examples, load_file, load_squad, squad_rows
-from squadqa.own_data import (LAYOUTS, Choices, Columns, Draft, convert, convert_file, find_answers, finish, from_doccano, from_haystack, from_label_studio, from_utf16,
-                              load_tables, locate, read_answers, read_table, save_squad_json, table_drafts, to_squad_json)
+from squadqa.data import check_examples, load_file, load_squad
+from squadqa.files import squad_rows
+from squadqa.own_data import (
+    LAYOUTS,
+    Choices,
+    Columns,
+    Draft,
+    convert,
+    convert_file,
+    find_answers,
+    finish,
+    from_doccano,
+    from_haystack,
+    from_label_studio,
+    from_utf16,
+    load_tables,
+    locate,
+    read_answers,
+    read_table,
+    save_squad_json,
+    table_drafts,
+    to_squad_json,
+)
 
 BAKERY = "Tess bakes rye 🥐 and spelt.\r\nTess sells rye at 7."  # an emoji (two units of UTF-16), CRLF, and words that stand twice
 CAFE = "Le cafe\u0301 “Zoë” 👩🏽\u200d🚒 ouvre à 6 h; 東京 aussi."  # a combining accent, curly quotes, an emoji of several characters, CJK
 
 
 def example(name, context, question, *answers, title=""):
-    return {"id": name, "title": title, "context": context, "question": question,
-            "answers": {"text": [text for text, _ in answers], "answer_start": [start for _, start in answers]}}
+    return {
+        "id": name,
+        "title": title,
+        "context": context,
+        "question": question,
+        "answers": {
+            "text": [text for text, _ in answers],
+            "answer_start": [start for _, start in answers],
+        },
+    }
 
 
 EXAMPLES = [
-    example("b1", BAKERY, "What is sold, \"fresh\"?", ("rye", BAKERY.rindex("rye")), title="Bakery; No. 1"),
+    example(
+        "b1", BAKERY, 'What is sold, "fresh"?', ("rye", BAKERY.rindex("rye")), title="Bakery; No. 1"
+    ),
     example("b2", BAKERY, "Who bakes?", ("Tess", 0), ("Tess bakes", 0), title="Bakery; No. 1"),
     example("c1", CAFE, "Was öffnet?\n(kurz)", ("cafe\u0301", 3), title="東京"),
     example("c2", CAFE, "Wo noch?", ("東京", CAFE.index("東京"))),
     example("c3", CAFE, "Wann?", ("6 h", CAFE.index("6")), ("à 6 h", CAFE.index("à"))),
 ]
-ONE = [e | {"answers": {k: v[:1] for k, v in e["answers"].items()}} for e in EXAMPLES]  # one answer each
-ONCE = [e for e in ONE if len(find_answers(e["context"], e["answers"]["text"][0])) == 1]  # findable without a start
+ONE = [
+    e | {"answers": {k: v[:1] for k, v in e["answers"].items()}} for e in EXAMPLES
+]  # one answer each
+ONCE = [
+    e for e in ONE if len(find_answers(e["context"], e["answers"]["text"][0])) == 1
+]  # findable without a start
 assert len(ONCE) == 3
 
 ODD = Columns("Frage", "Absatz", "Antwort", "Beginn", "Nr.", "Thema")
 
 
-def utf16(text, place): return len(text[:place].encode("utf-16-le")) // 2
+def utf16(text, place):
+    return len(text[:place].encode("utf-16-le")) // 2
 
 
-def pairs(e): return list(zip(e["answers"]["text"], e["answers"]["answer_start"]))
+def pairs(e):
+    return list(zip(e["answers"]["text"], e["answers"]["answer_start"]))
 
 
 def odd_rows(examples, cell=lambda values: next(iter(values), None)):
-    return [{"Nr.": e["id"], "Thema": e["title"], "Absatz": e["context"], "Frage": e["question"], "Antwort": cell(e["answers"]["text"]),
-             "Beginn": cell(e["answers"]["answer_start"])} for e in examples]
+    return [
+        {
+            "Nr.": e["id"],
+            "Thema": e["title"],
+            "Absatz": e["context"],
+            "Frage": e["question"],
+            "Antwort": cell(e["answers"]["text"]),
+            "Beginn": cell(e["answers"]["answer_start"]),
+        }
+        for e in examples
+    ]
 
 
 def as_csv(rows, bom=b"", end="\r\n"):
@@ -57,83 +107,225 @@ def as_parquet(rows):
     return out.getvalue()
 
 
-def as_json(value): return json.dumps(value, ensure_ascii=False).encode()
-def as_jsonl(rows): return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
+def as_json(value):
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def as_jsonl(rows):
+    return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()
 
 
 def haystack(examples):
-    qa = lambda n, e: {"question": e["question"], "id": e["id"], "is_impossible": not e["answers"]["text"], "answers": [
-        {"answer_id": 900 + n, "document_id": 50 + n, "question_id": 70 + n, "text": t, "answer_start": s, "answer_end": s and s + len(t), "answer_category": None}
-        for t, s in pairs(e)]}
-    return as_json({"data": [{"paragraphs": [{"qas": [qa(n, e)], "context": e["context"], "document_id": 50 + n}]} for n, e in enumerate(examples)]})
+    qa = lambda n, e: {
+        "question": e["question"],
+        "id": e["id"],
+        "is_impossible": not e["answers"]["text"],
+        "answers": [
+            {
+                "answer_id": 900 + n,
+                "document_id": 50 + n,
+                "question_id": 70 + n,
+                "text": t,
+                "answer_start": s,
+                "answer_end": s and s + len(t),
+                "answer_category": None,
+            }
+            for t, s in pairs(e)
+        ],
+    }
+    return as_json(
+        {
+            "data": [
+                {
+                    "paragraphs": [
+                        {"qas": [qa(n, e)], "context": e["context"], "document_id": 50 + n}
+                    ]
+                }
+                for n, e in enumerate(examples)
+            ]
+        }
+    )
 
 
 def studio(examples):
     def task(n, e):
-        spans = [{"type": "labels", "from_name": "answer", "to_name": "text", "id": f"r{n}", "origin": "manual", "value": {
-            "start": s if s is None else utf16(e["context"], s), "end": s if s is None else utf16(e["context"], s + len(t)), "text": t, "labels": ["Answer"]}}
-            for t, s in pairs(e)]
+        spans = [
+            {
+                "type": "labels",
+                "from_name": "answer",
+                "to_name": "text",
+                "id": f"r{n}",
+                "origin": "manual",
+                "value": {
+                    "start": s if s is None else utf16(e["context"], s),
+                    "end": s if s is None else utf16(e["context"], s + len(t)),
+                    "text": t,
+                    "labels": ["Answer"],
+                },
+            }
+            for t, s in pairs(e)
+        ]
         data = {"text": e["context"], "question": e["question"], "id": e["id"], "title": e["title"]}
-        return {"id": 100 + n, "project": 3, "data": data, "predictions": [],
-                "annotations": [{"id": n, "completed_by": 1, "was_cancelled": False, "result": spans}]}
+        return {
+            "id": 100 + n,
+            "project": 3,
+            "data": data,
+            "predictions": [],
+            "annotations": [{"id": n, "completed_by": 1, "was_cancelled": False, "result": spans}],
+        }
+
     return as_json([task(n, e) for n, e in enumerate(examples)])
 
 
 def doccano(examples, form="label"):
     def marked(e):
         spans = [[s, s + len(t), "Answer"] for t, s in pairs(e)]
-        if form == "entities": return {"entities": [{"id": 1, "label": name, "start_offset": s, "end_offset": t} for s, t, name in spans], "relations": [], "Comments": []}
+        if form == "entities":
+            return {
+                "entities": [
+                    {"id": 1, "label": name, "start_offset": s, "end_offset": t}
+                    for s, t, name in spans
+                ],
+                "relations": [],
+                "Comments": [],
+            }
         return {form: spans}
-    if form == "written": marked = lambda e: {"label": e["answers"]["text"]}
-    more = lambda e: {"meta": {"question": e["question"], "title": e["title"]}} if form == "labels" else {"question": e["question"], "title": e["title"]}
-    return as_jsonl([{"id": e["id"], "text": e["context"], **more(e), **marked(e)} for e in examples])
+
+    if form == "written":
+        marked = lambda e: {"label": e["answers"]["text"]}
+    more = lambda e: (
+        {"meta": {"question": e["question"], "title": e["title"]}}
+        if form == "labels"
+        else {"question": e["question"], "title": e["title"]}
+    )
+    return as_jsonl(
+        [{"id": e["id"], "text": e["context"], **more(e), **marked(e)} for e in examples]
+    )
 
 
 def gathered(examples):  # a row for each answer
-    return [row for e in examples for t, s in pairs(e) for row in odd_rows([e | {"answers": {"text": [t], "answer_start": [s]}}])]
+    return [
+        row
+        for e in examples
+        for t, s in pairs(e)
+        for row in odd_rows([e | {"answers": {"text": [t], "answer_start": [s]}}])
+    ]
 
 
 WITHOUT_START = Columns("Frage", "Absatz", "Antwort", id="Nr.", title="Thema")
-unstarted = lambda examples: [{k: v for k, v in row.items() if k != "Beginn"} for row in odd_rows(examples)]
+unstarted = lambda examples: [
+    {k: v for k, v in row.items() if k != "Beginn"} for row in odd_rows(examples)
+]
 
 THERE = [  # name, examples, how to write them, name of the file, how to read them
     ("csv", ONE, lambda es: as_csv(odd_rows(es)), "a.csv", dict(columns=ODD)),
     ("csv-lf", ONE, lambda es: as_csv(odd_rows(es), end="\n"), "a.csv", dict(columns=ODD)),
     ("csv-bom", ONE, lambda es: as_csv(odd_rows(es), b"\xef\xbb\xbf"), "a.csv", dict(columns=ODD)),
-    ("csv-lists", EXAMPLES, lambda es: as_csv(odd_rows(es, json.dumps)), "a.csv", dict(columns=ODD)),
+    (
+        "csv-lists",
+        EXAMPLES,
+        lambda es: as_csv(odd_rows(es, json.dumps)),
+        "a.csv",
+        dict(columns=ODD),
+    ),
     ("csv-rows-of-one-id", EXAMPLES, lambda es: as_csv(gathered(es)), "a.csv", dict(columns=ODD)),
     ("csv-no-start", ONCE, lambda es: as_csv(unstarted(es)), "a.csv", dict(columns=WITHOUT_START)),
     ("jsonl", ONE, lambda es: as_jsonl(odd_rows(es)), "a.jsonl", dict(columns=ODD)),
-    ("jsonl-bom-lists", EXAMPLES, lambda es: b"\xef\xbb\xbf" + as_jsonl(odd_rows(es, list)), "a.jsonl", dict(columns=ODD)),
-    ("jsonl-no-start", ONCE, lambda es: as_jsonl(unstarted(es)), "a.jsonl", dict(columns=WITHOUT_START)),
+    (
+        "jsonl-bom-lists",
+        EXAMPLES,
+        lambda es: b"\xef\xbb\xbf" + as_jsonl(odd_rows(es, list)),
+        "a.jsonl",
+        dict(columns=ODD),
+    ),
+    (
+        "jsonl-no-start",
+        ONCE,
+        lambda es: as_jsonl(unstarted(es)),
+        "a.jsonl",
+        dict(columns=WITHOUT_START),
+    ),
     ("parquet", ONE, lambda es: as_parquet(odd_rows(es)), "a.parquet", dict(columns=ODD)),
-    ("parquet-lists", EXAMPLES, lambda es: as_parquet(odd_rows(es, list)), "a.parquet", dict(columns=ODD)),
-    ("parquet-no-start", ONCE, lambda es: as_parquet(unstarted(es)), "a.parquet", dict(columns=WITHOUT_START)),
+    (
+        "parquet-lists",
+        EXAMPLES,
+        lambda es: as_parquet(odd_rows(es, list)),
+        "a.parquet",
+        dict(columns=ODD),
+    ),
+    (
+        "parquet-no-start",
+        ONCE,
+        lambda es: as_parquet(unstarted(es)),
+        "a.parquet",
+        dict(columns=WITHOUT_START),
+    ),
     ("json", ONE, lambda es: as_json(odd_rows(es)), "a.json", dict(columns=ODD)),
-    ("json-data", EXAMPLES, lambda es: as_json({"data": odd_rows(es, list)}), "a.json", dict(columns=ODD)),
+    (
+        "json-data",
+        EXAMPLES,
+        lambda es: as_json({"data": odd_rows(es, list)}),
+        "a.json",
+        dict(columns=ODD),
+    ),
     ("json-of-squadqa", EXAMPLES, as_json, "a.json", {}),
     ("squad-v1", EXAMPLES, lambda es: as_json(to_squad_json(es)), "a.json", {}),
-    ("squad-v2", [*EXAMPLES, example("c4", CAFE, "Qui?")], lambda es: as_json(to_squad_json(es)), "a.json", {}),
+    (
+        "squad-v2",
+        [*EXAMPLES, example("c4", CAFE, "Qui?")],
+        lambda es: as_json(to_squad_json(es)),
+        "a.json",
+        {},
+    ),
     ("haystack", EXAMPLES, haystack, "a.json", dict(layout="haystack")),
     ("label-studio", EXAMPLES, studio, "a.json", dict(layout="label-studio")),
     ("doccano", EXAMPLES, doccano, "a.jsonl", dict(layout="doccano", utf16=False)),
-    ("doccano-old", EXAMPLES, lambda es: doccano(es, "labels"), "a.jsonl", dict(layout="doccano", utf16=False)),
-    ("doccano-entities", EXAMPLES, lambda es: doccano(es, "entities"), "a.jsonl", dict(layout="doccano", utf16=False)),
+    (
+        "doccano-old",
+        EXAMPLES,
+        lambda es: doccano(es, "labels"),
+        "a.jsonl",
+        dict(layout="doccano", utf16=False),
+    ),
+    (
+        "doccano-entities",
+        EXAMPLES,
+        lambda es: doccano(es, "entities"),
+        "a.jsonl",
+        dict(layout="doccano", utf16=False),
+    ),
     ("doccano-written", ONCE, lambda es: doccano(es, "written"), "a.jsonl", dict(layout="doccano")),
-    ("doccano-json", EXAMPLES, lambda es: as_json([json.loads(line) for line in doccano(es).split(b"\n")]), "a.json", dict(layout="doccano", utf16=False)),
+    (
+        "doccano-json",
+        EXAMPLES,
+        lambda es: as_json([json.loads(line) for line in doccano(es).split(b"\n")]),
+        "a.json",
+        dict(layout="doccano", utf16=False),
+    ),
 ]
 
 
-@pytest.mark.parametrize("examples, write, name, how", [t[1:] for t in THERE], ids=[t[0] for t in THERE])
+@pytest.mark.parametrize(
+    "examples, write, name, how", [t[1:] for t in THERE], ids=[t[0] for t in THERE]
+)
 def test_there_and_back_again(examples, write, name, how, tmp_path):
     "Examples -> that layout -> examples: the same ids, questions, contexts and answers, places in characters; then to SQuAD json and back."
     (tmp_path / name).write_bytes(write(examples))
     dataset, report = convert(tmp_path / name, **how)
-    expected = [e | {"title": ""} for e in examples] if how.get("layout") == "haystack" else examples  # which has no titles
+    expected = (
+        [e | {"title": ""} for e in examples] if how.get("layout") == "haystack" else examples
+    )  # which has no titles
     assert dataset.to_list() == expected
     for e in dataset:
-        for text, start in pairs(e): assert e["context"][start:start + len(text)] == text
-    assert check_examples(dataset).ok and report.ok and report.examples == len(examples) and not report.left_out and str(report)
+        for text, start in pairs(e):
+            assert e["context"][start : start + len(text)] == text
+    assert (
+        check_examples(dataset).ok
+        and report.ok
+        and report.examples == len(examples)
+        and not report.left_out
+        and str(report)
+    )
     assert load_file(save_squad_json(dataset, tmp_path / "squad.json")).to_list() == expected
     assert {t[4].get("layout", "table") for t in THERE} == set(LAYOUTS)
 
@@ -143,13 +335,20 @@ def test_the_sample_goes_through_every_layout(tmp_path):
     for source in ("sample", "sample-v2"):
         rows = [e for split in load_squad(source).values() for e in split][-150:]
         assert list(squad_rows(json.loads(json.dumps(to_squad_json(rows))))) == rows
-        for write, name, how in ((lambda es: as_jsonl(odd_rows(es, list)), "a.jsonl", dict(columns=ODD)), (haystack, "h.json", dict(layout="haystack")),
-                                 (lambda es: as_json(to_squad_json(es)), "s.json", {}), (lambda es: as_csv(odd_rows(es, json.dumps)), "a.csv", dict(columns=ODD)),
-                                 (studio, "l.json", dict(layout="label-studio", no_answer="keep")),
-                                 (doccano, "d.jsonl", dict(layout="doccano", no_answer="keep", utf16=False))):
+        for write, name, how in (
+            (lambda es: as_jsonl(odd_rows(es, list)), "a.jsonl", dict(columns=ODD)),
+            (haystack, "h.json", dict(layout="haystack")),
+            (lambda es: as_json(to_squad_json(es)), "s.json", {}),
+            (lambda es: as_csv(odd_rows(es, json.dumps)), "a.csv", dict(columns=ODD)),
+            (studio, "l.json", dict(layout="label-studio", no_answer="keep")),
+            (doccano, "d.jsonl", dict(layout="doccano", no_answer="keep", utf16=False)),
+        ):
             (tmp_path / name).write_bytes(write(rows))
             got = convert(tmp_path / name, **how)[0].to_list()
-            assert [{**e, "title": ""} for e in got] == [{**e, "title": ""} for e in rows], (source, name)
+            assert [{**e, "title": ""} for e in got] == [{**e, "title": ""} for e in rows], (
+                source,
+                name,
+            )
 
 
 BO = example("q7", "Ann met Bo in Rome. Bo left.", "Whom did Ann meet?", ("Bo", None))
@@ -161,17 +360,26 @@ FORMATS = [  # name, how to write examples, name of the file, how to read them, 
     ("parquet", lambda es: as_parquet(odd_rows(es)), "a.parquet", dict(columns=ODD), "Absatz"),
     ("json", lambda es: as_json(odd_rows(es)), "a.json", dict(columns=ODD), "Absatz"),
     ("squad-v1", lambda es: as_json(to_squad_json(es)), "a.json", {}, "context"),
-    ("squad-v2", lambda es: as_json(to_squad_json([*es, example("no-one", "Ann.", "Who?")])), "a.json", {}, "context"),
+    (
+        "squad-v2",
+        lambda es: as_json(to_squad_json([*es, example("no-one", "Ann.", "Who?")])),
+        "a.json",
+        {},
+        "context",
+    ),
     ("haystack", haystack, "a.json", dict(layout="haystack"), "context"),
     ("label-studio", studio, "a.json", dict(layout="label-studio"), "question"),
     ("doccano", lambda es: doccano(es, "written"), "a.jsonl", dict(layout="doccano"), "question"),
 ]
-every_format = pytest.mark.parametrize("write, name, how, column", [f[1:] for f in FORMATS], ids=[f[0] for f in FORMATS])
+every_format = pytest.mark.parametrize(
+    "write, name, how, column", [f[1:] for f in FORMATS], ids=[f[0] for f in FORMATS]
+)
 
 
 def refused(tmp_path, name, content, **how):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError) as e: convert(tmp_path / name, **how)
+    with pytest.raises(ValueError) as e:
+        convert(tmp_path / name, **how)
     assert str(tmp_path / name) in str(e.value), "the message does not name the file"
     return str(e.value)
 
@@ -179,38 +387,75 @@ def refused(tmp_path, name, content, **how):
 @every_format
 def test_column_missing(write, name, how, column, tmp_path):
     content = write([BO])
-    if name.endswith(".parquet"): content = as_parquet([{k: v for k, v in row.items() if k != column} for row in odd_rows([BO])])
-    else: content = content.replace(column.encode(), b"passage")
+    if name.endswith(".parquet"):
+        content = as_parquet(
+            [{k: v for k, v in row.items() if k != column} for row in odd_rows([BO])]
+        )
+    else:
+        content = content.replace(column.encode(), b"passage")
     said = refused(tmp_path, name, content, **how)
-    assert f"column {column}" in said and f"{'context' if column == 'Absatz' else column}=... (--" in said and "it has: " in said \
-        or f"has no '{column}'" in said and "SQuAD layout" in said
+    assert (
+        f"column {column}" in said
+        and f"{'context' if column == 'Absatz' else column}=... (--" in said
+        and "it has: " in said
+        or f"has no '{column}'" in said
+        and "SQuAD layout" in said
+    )
 
 
 @every_format
 def test_answer_not_found(write, name, how, column, tmp_path):
     said = refused(tmp_path, name, write([GONE]), **how)
-    for words in ("answer_not_in_context: 1", "(id 'q7')", "'Bob' does not occur", 'not_found="skip" (--not-found skip)'): assert words in said
+    for words in (
+        "answer_not_in_context: 1",
+        "(id 'q7')",
+        "'Bob' does not occur",
+        'not_found="skip" (--not-found skip)',
+    ):
+        assert words in said
     (tmp_path / name).write_bytes(write([EXAMPLES[3], GONE]))
     dataset, report = convert(tmp_path / name, **how, not_found="skip")
-    assert "q7" not in dataset["id"][:] and report.left_out == ["q7"] and "left out: q7" in str(report) and not report.ok
+    assert (
+        "q7" not in dataset["id"][:]
+        and report.left_out == ["q7"]
+        and "left out: q7" in str(report)
+        and not report.ok
+    )
 
 
 @every_format
 def test_answer_found_twice(write, name, how, column, tmp_path):
     said = refused(tmp_path, name, write([BO]), **how)
-    for words in ("answer_found_more_than_once: 1", "(id 'q7')", "'Bo' occurs 2 times: at 8, 20", 'unclear="first" (--unclear first)', '"skip"'): assert words in said
+    for words in (
+        "answer_found_more_than_once: 1",
+        "(id 'q7')",
+        "'Bo' occurs 2 times: at 8, 20",
+        'unclear="first" (--unclear first)',
+        '"skip"',
+    ):
+        assert words in said
     dataset, report = convert(tmp_path / name, **how, unclear="first")
-    assert dataset[0]["answers"] == {"text": ["Bo"], "answer_start": [8]} and report.left_out == [] and "answer_found_more_than_once: 1 (first)" in str(report)
+    assert (
+        dataset[0]["answers"] == {"text": ["Bo"], "answer_start": [8]}
+        and report.left_out == []
+        and "answer_found_more_than_once: 1 (first)" in str(report)
+    )
     (tmp_path / name).write_bytes(write([EXAMPLES[3], BO]))
     dataset, report = convert(tmp_path / name, **how, unclear="skip")
     assert "q7" not in dataset["id"][:] and report.left_out == ["q7"]
 
 
-@pytest.mark.parametrize("write, name, how", [f[1:4] for f in FORMATS[:-1]], ids=[f[0] for f in FORMATS[:-1]])  # doccano gives texts or places, never both
+@pytest.mark.parametrize(
+    "write, name, how", [f[1:4] for f in FORMATS[:-1]], ids=[f[0] for f in FORMATS[:-1]]
+)  # doccano gives texts or places, never both
 def test_start_is_wrong(write, name, how, tmp_path):
     wrong = BO | {"answers": {"text": ["Bo"], "answer_start": [9]}}
     said = refused(tmp_path, name, write([wrong]), **how)
-    assert "answer_start_wrong: 1" in said and "'Bo' is not at 9 but at 8, 20" in said and "(id 'q7')" in said
+    assert (
+        "answer_start_wrong: 1" in said
+        and "'Bo' is not at 9 but at 8, 20" in said
+        and "(id 'q7')" in said
+    )
     assert convert(tmp_path / name, **how, unclear="first")[0][0]["answers"]["answer_start"] == [8]
 
 
@@ -218,21 +463,32 @@ def test_start_is_wrong(write, name, how, tmp_path):
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_wrong_encoding(write, name, how, column, encoding, tmp_path):
     content = write([BO | {"question": "Où est Bo?"}])
-    if name.endswith(".parquet"): assert "is not Parquet" in refused(tmp_path, name, as_csv(odd_rows([BO])).decode().encode(encoding), **how)
-    else: assert "is not UTF-8" in refused(tmp_path, name, content.decode().encode(encoding), **how)
+    if name.endswith(".parquet"):
+        assert "is not Parquet" in refused(
+            tmp_path, name, as_csv(odd_rows([BO])).decode().encode(encoding), **how
+        )
+    else:
+        assert "is not UTF-8" in refused(tmp_path, name, content.decode().encode(encoding), **how)
 
 
 @every_format
 @pytest.mark.parametrize("content", [b"", b" \r\n", b"\xef\xbb\xbf"])
 def test_empty_file(write, name, how, column, content, tmp_path):
-    assert ("is not Parquet" if name.endswith(".parquet") else "is empty") in refused(tmp_path, name, content, **how)
+    assert ("is not Parquet" if name.endswith(".parquet") else "is empty") in refused(
+        tmp_path, name, content, **how
+    )
 
 
 @every_format
 def test_file_without_an_example(write, name, how, column, tmp_path):
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(odd_rows([BO])).slice(0, 0), out)
-    empty = {"a.csv": b"Frage,Absatz,Antwort\r\n", "a.jsonl": b"\n", "a.parquet": out.getvalue(), "a.json": b'{"data": []}' if column == "context" else b"[]"}[name]
+    empty = {
+        "a.csv": b"Frage,Absatz,Antwort\r\n",
+        "a.jsonl": b"\n",
+        "a.parquet": out.getvalue(),
+        "a.json": b'{"data": []}' if column == "context" else b"[]",
+    }[name]
     said = refused(tmp_path, name, empty, **how)
     assert "holds no" in said or "is empty" in said
 
@@ -247,9 +503,17 @@ def test_no_answer_only_if_asked_for(write, name, how, column, tmp_path):
         assert convert(tmp_path / name, **how)[0][-1]["answers"] == {"text": [], "answer_start": []}
         return
     said = refused(tmp_path, name, content, **how)
-    assert "answer_empty: 1" in said and "(id 'none')" in said and 'no_answer="keep" (--no-answer keep)' in said
+    assert (
+        "answer_empty: 1" in said
+        and "(id 'none')" in said
+        and 'no_answer="keep" (--no-answer keep)' in said
+    )
     kept, report = convert(tmp_path / name, **how, no_answer="keep")
-    assert kept[1]["id"] == "none" and kept[1]["answers"] == {"text": [], "answer_start": []} and report.unanswerable == 1
+    assert (
+        kept[1]["id"] == "none"
+        and kept[1]["answers"] == {"text": [], "answer_start": []}
+        and report.unanswerable == 1
+    )
     assert to_squad_json(kept)["version"] == "v2.0" and check_examples(kept).ok
     left, report = convert(tmp_path / name, **how, no_answer="skip")
     assert left["id"][:] == ["c2"] and report.left_out == ["none"]
@@ -258,27 +522,58 @@ def test_no_answer_only_if_asked_for(write, name, how, column, tmp_path):
 def test_explicit_lists_say_that_there_is_no_answer():
     row = {"question": "Who left?", "context": "Ann is here."}
     for cell in ([], "[]", {"text": [], "answer_start": []}, '{"text": [], "answer_start": []}'):
-        assert finish(table_drafts([row | {"answers": cell}]))[0][0]["answers"] == {"text": [], "answer_start": []}, cell
+        assert finish(table_drafts([row | {"answers": cell}]))[0][0]["answers"] == {
+            "text": [],
+            "answer_start": [],
+        }, cell
     for cell in ("", "  ", None, [""], float("nan"), {"text": [""], "answer_start": [0]}):
-        with pytest.raises(ValueError, match="answer_empty: 1"): finish(table_drafts([row | {"answers": cell}]))
+        with pytest.raises(ValueError, match="answer_empty: 1"):
+            finish(table_drafts([row | {"answers": cell}]))
 
 
-@pytest.mark.parametrize("cell, start, found", [
-    ("Bo", None, [("Bo", None)]), (" Bo\n", None, [("Bo", None)]), ("Bo", "8", [("Bo", 8)]), ("Bo", 8.0, [("Bo", 8)]), ("Bo", float("nan"), [("Bo", None)]),
-    (["Bo", "Ann"], None, [("Bo", None), ("Ann", None)]), ('["Bo", "Ann"]', "[8, 0]", [("Bo", 8), ("Ann", 0)]), (["Bo", "Ann"], [8, None], [("Bo", 8), ("Ann", None)]),
-    ([{"text": "Bo", "answer_start": 8}, {"text": "Ann"}], None, [("Bo", 8), ("Ann", None)]), ({"text": "Bo", "answer_start": 8}, None, [("Bo", 8)]),
-    ({"text": ["Bo", "Ann"]}, None, [("Bo", None), ("Ann", None)]), (1907, None, [("1907", None)]), ("[1]", None, [("[1]", None)]), ("{x}", None, [("{x}", None)]),
-    ("[sic", 3, [("[sic", 3)]), (["", "Bo"], None, [("Bo", None)]), ("[]", None, []), (None, None, None), ("", "", None),
-])
-def test_answers_in_a_cell(cell, start, found): assert read_answers(cell, start) == found
+@pytest.mark.parametrize(
+    "cell, start, found",
+    [
+        ("Bo", None, [("Bo", None)]),
+        (" Bo\n", None, [("Bo", None)]),
+        ("Bo", "8", [("Bo", 8)]),
+        ("Bo", 8.0, [("Bo", 8)]),
+        ("Bo", float("nan"), [("Bo", None)]),
+        (["Bo", "Ann"], None, [("Bo", None), ("Ann", None)]),
+        ('["Bo", "Ann"]', "[8, 0]", [("Bo", 8), ("Ann", 0)]),
+        (["Bo", "Ann"], [8, None], [("Bo", 8), ("Ann", None)]),
+        ([{"text": "Bo", "answer_start": 8}, {"text": "Ann"}], None, [("Bo", 8), ("Ann", None)]),
+        ({"text": "Bo", "answer_start": 8}, None, [("Bo", 8)]),
+        ({"text": ["Bo", "Ann"]}, None, [("Bo", None), ("Ann", None)]),
+        (1907, None, [("1907", None)]),
+        ("[1]", None, [("[1]", None)]),
+        ("{x}", None, [("{x}", None)]),
+        ("[sic", 3, [("[sic", 3)]),
+        (["", "Bo"], None, [("Bo", None)]),
+        ("[]", None, []),
+        (None, None, None),
+        ("", "", None),
+    ],
+)
+def test_answers_in_a_cell(cell, start, found):
+    assert read_answers(cell, start) == found
 
 
-@pytest.mark.parametrize("cell, start, words", [
-    (["Bo", "Ann"], [8], "row 3: 2 answers but 1 starts"), ("Bo", "eight", "row 3: the answer's start is 'eight'"), ("Bo", 8.5, "8.5"), (True, None, "the answer is True"),
-    ([["Bo"]], None, "not a text"), ("Bo", True, "start is True"), (b"Bo", None, "not a text"),
-])
+@pytest.mark.parametrize(
+    "cell, start, words",
+    [
+        (["Bo", "Ann"], [8], "row 3: 2 answers but 1 starts"),
+        ("Bo", "eight", "row 3: the answer's start is 'eight'"),
+        ("Bo", 8.5, "8.5"),
+        (True, None, "the answer is True"),
+        ([["Bo"]], None, "not a text"),
+        ("Bo", True, "start is True"),
+        (b"Bo", None, "not a text"),
+    ],
+)
 def test_unreadable_cells(cell, start, words):
-    with pytest.raises(ValueError, match=words): read_answers(cell, start, at="row 3")
+    with pytest.raises(ValueError, match=words):
+        read_answers(cell, start, at="row 3")
 
 
 def test_ids():
@@ -286,31 +581,67 @@ def test_ids():
     row = {"question": "Whom?", "context": "Ann met Bo.", "answer": "Bo"}
     dataset, report = finish(table_drafts([row, row | {"question": "Who?", "answer": "Ann"}]))
     assert dataset["id"][:] == ["0", "1"] and report.gathered == 0
-    dataset, report = finish(table_drafts([row | {"id": 7}, row | {"id": 7, "answer": "Ann met Bo"}]))
-    assert dataset.to_list() == [example("7", row["context"], "Whom?", ("Bo", 8), ("Ann met Bo", 0))] and report.gathered == 1 and "1 rows were joined" in str(report)
-    with pytest.raises(ValueError, match="f.csv, row 1 has the id '7' of row 0, but another question: give each question an id of its own"):
+    dataset, report = finish(
+        table_drafts([row | {"id": 7}, row | {"id": 7, "answer": "Ann met Bo"}])
+    )
+    assert (
+        dataset.to_list() == [example("7", row["context"], "Whom?", ("Bo", 8), ("Ann met Bo", 0))]
+        and report.gathered == 1
+        and "1 rows were joined" in str(report)
+    )
+    with pytest.raises(
+        ValueError,
+        match="f.csv, row 1 has the id '7' of row 0, but another question: give each question an id of its own",
+    ):
         finish(table_drafts([row | {"id": 7}, row | {"id": 7, "question": "Who?"}], where="f.csv"))
-    with pytest.raises(ValueError, match="but another context"): finish(table_drafts([row | {"id": 7}, row | {"id": 7, "context": "Bo met Bo's."}]))
+    with pytest.raises(ValueError, match="but another context"):
+        finish(table_drafts([row | {"id": 7}, row | {"id": 7, "context": "Bo met Bo's."}]))
     for gap in (None, "", " "):
-        with pytest.raises(ValueError, match="row 1 has no id"): table_drafts([row | {"id": "a"}, row | {"id": gap}])
+        with pytest.raises(ValueError, match="row 1 has no id"):
+            table_drafts([row | {"id": "a"}, row | {"id": gap}])
 
 
 def test_columns():
     row = {"question": "Whom?", "text": "Ann met Bo.", "answers": "Bo"}
-    assert table_drafts([row])[0] == Draft("the table, row 0", "0", "Whom?", "Ann met Bo.", [("Bo", None)])
-    with pytest.raises(ValueError, match=r"f.csv has no column Nummer \(it has: question, text, answers\).*id=... \(--id-column\)"): table_drafts([row], Columns(id="Nummer"), "f.csv")
-    with pytest.raises(ValueError, match="no column question, context or text, answer or answers .*save it with commas"): table_drafts([{"question;context;answer": "x"}], where="f.csv")
-    with pytest.raises(ValueError, match="row 0 has more cells than there are columns: .*quotes"): table_drafts([row | {None: [" too"]}])
-    with pytest.raises(ValueError, match=r"row 0 \(id '0'\): the question is None; every row needs one"): table_drafts([row | {"question": None}])
-    with pytest.raises(ValueError, match="row 1 is str"): table_drafts([row, "x"])
+    assert table_drafts([row])[0] == Draft(
+        "the table, row 0", "0", "Whom?", "Ann met Bo.", [("Bo", None)]
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"f.csv has no column Nummer \(it has: question, text, answers\).*id=... \(--id-column\)",
+    ):
+        table_drafts([row], Columns(id="Nummer"), "f.csv")
+    with pytest.raises(
+        ValueError,
+        match="no column question, context or text, answer or answers .*save it with commas",
+    ):
+        table_drafts([{"question;context;answer": "x"}], where="f.csv")
+    with pytest.raises(ValueError, match="row 0 has more cells than there are columns: .*quotes"):
+        table_drafts([row | {None: [" too"]}])
+    with pytest.raises(
+        ValueError, match=r"row 0 \(id '0'\): the question is None; every row needs one"
+    ):
+        table_drafts([row | {"question": None}])
+    with pytest.raises(ValueError, match="row 1 is str"):
+        table_drafts([row, "x"])
     for rows, words in (([], "holds no row"), ({}, "not a list of rows")):
-        with pytest.raises(ValueError, match=words): table_drafts(rows)
+        with pytest.raises(ValueError, match=words):
+            table_drafts(rows)
 
 
 def test_near_misses_are_told():
-    for context, text, words in (("in Bern today", "bern", "upper and lower case"), ("a cafe\u0301 here", "caf\u00e9", "Unicode form"), ("New\r\nYork", "New York", "white space")):
+    for context, text, words in (
+        ("in Bern today", "bern", "upper and lower case"),
+        ("a cafe\u0301 here", "caf\u00e9", "Unicode form"),
+        ("New\r\nYork", "New York", "white space"),
+    ):
         start, kind, message = locate(context, text)
-        assert start is None and kind == "answer_not_in_context" and f"{text!r} does not occur in the context; it would if " in message and words in message
+        assert (
+            start is None
+            and kind == "answer_not_in_context"
+            and f"{text!r} does not occur in the context; it would if " in message
+            and words in message
+        )
     assert locate("Ann", "Bo")[2].endswith("does not occur in the context")
 
 
@@ -323,28 +654,51 @@ def test_places_over_random_unicode(before, text, after):
     "find_answers against brute force; a start in UTF-16 units leads to the same place; a start in characters is taken as it is."
     context, start = before + text + after, len(before)
     places = find_answers(context, text)
-    assert places == [i for i in range(len(context)) if context[i:i + len(text)] == text] and start in places
+    assert (
+        places == [i for i in range(len(context)) if context[i : i + len(text)] == text]
+        and start in places
+    )
     assert locate(context, text, start) == (start, "", "")
     assert from_utf16(context, utf16(context, start)) == start
     found, kind, _ = locate(context, text, utf16(context, start))
-    assert context[found:found + len(text)] == text and kind in ("", "utf16")
-    if len(places) == 1: assert locate(context, text) == (start, "", "")
+    assert context[found : found + len(text)] == text and kind in ("", "utf16")
+    if len(places) == 1:
+        assert locate(context, text) == (start, "", "")
 
 
 def test_utf16_places_are_translated_and_counted():
     start = BAKERY.index("and")
-    dataset, report = finish(table_drafts([{"question": "q", "context": BAKERY, "answer": "and", "answer_start": start + 1}]))
-    assert dataset[0]["answers"]["answer_start"] == [start] and report.utf16 == 1 and "1 starts counted emoji as two" in str(report) and report.ok
+    dataset, report = finish(
+        table_drafts(
+            [{"question": "q", "context": BAKERY, "answer": "and", "answer_start": start + 1}]
+        )
+    )
+    assert (
+        dataset[0]["answers"]["answer_start"] == [start]
+        and report.utf16 == 1
+        and "1 starts counted emoji as two" in str(report)
+        and report.ok
+    )
     for place in (-1, 99):
-        with pytest.raises(ValueError, match=f"place {place} is outside"): from_utf16("a🥐b", place)
-    with pytest.raises(ValueError, match="inside of a character"): from_utf16("a🥐b", 2)
+        with pytest.raises(ValueError, match=f"place {place} is outside"):
+            from_utf16("a🥐b", place)
+    with pytest.raises(ValueError, match="inside of a character"):
+        from_utf16("a🥐b", 2)
 
 
 def task(*annotations, **more):
-    return {"id": 4, "data": {"text": "Ann met Bo 🥐 in Rome.", "question": "Where?"}, "annotations": list(annotations)} | more
+    return {
+        "id": 4,
+        "data": {"text": "Ann met Bo 🥐 in Rome.", "question": "Where?"},
+        "annotations": list(annotations),
+    } | more
 
 
-def annotation(*values, **more): return {"result": [{"type": "labels", "value": v} for v in values], "was_cancelled": False} | more
+def annotation(*values, **more):
+    return {
+        "result": [{"type": "labels", "value": v} for v in values],
+        "was_cancelled": False,
+    } | more
 
 
 ROME = {"start": 17, "end": 21, "labels": ["Answer"]}  # in UTF-16 units: in characters it is 16
@@ -357,92 +711,236 @@ def test_label_studio():
     assert answers(task(annotation(ROME))) == rome  # saved without texts
     assert answers(task(annotation(ROME | {"start": "17"}))) == rome
     assert answers(task(annotation({"choices": ["good"]}, ROME))) == rome  # a rating is no span
-    old = {"completions" if key == "annotations" else key: value for key, value in task(annotation(ROME)).items()}
+    old = {
+        "completions" if key == "annotations" else key: value
+        for key, value in task(annotation(ROME)).items()
+    }
     assert answers(old) == rome
-    assert answers(task(annotation(ROME), annotation(ROME | {"start": 14}))) == {"text": ["Rome", "in Rome"], "answer_start": [16, 13]}  # two people
-    assert answers(task(annotation({"start": 0, "end": 3, "labels": ["Answer"]}, was_cancelled=True), annotation(ROME))) == rome
+    assert answers(task(annotation(ROME), annotation(ROME | {"start": 14}))) == {
+        "text": ["Rome", "in Rome"],
+        "answer_start": [16, 13],
+    }  # two people
+    assert (
+        answers(
+            task(
+                annotation({"start": 0, "end": 3, "labels": ["Answer"]}, was_cancelled=True),
+                annotation(ROME),
+            )
+        )
+        == rome
+    )
     two = task(annotation(ROME, {"start": 0, "end": 3, "labels": ["Reason"]}))
     assert answers(two, label="Answer") == rome
-    with pytest.raises(ValueError, match=r"labels Answer, Reason: say which are answers with label=... \(--label\)"): answers(two)
-    with pytest.raises(ValueError, match="no label 'answer' .it has: Answer, Reason"): answers(two, label="answer")
-    with pytest.raises(ValueError, match="task 4: place 30 is outside of the context"): answers(task(annotation(ROME | {"start": 30, "end": 40})))
-    with pytest.raises(ValueError, match=r"task 4: the answer's start is '/p\[1\]/text\(\)"): answers(task(annotation(ROME | {"start": "/p[1]/text()[1]"})))
-    with pytest.raises(ValueError, match="not as JSON-MIN"): answers({"id": 4, "text": "Ann", "question": "Who?", "answer": []})
-    with pytest.raises(ValueError, match="(?s)not_annotated: 1.*annotate them, or leave them out"): answers(task())
+    with pytest.raises(
+        ValueError, match=r"labels Answer, Reason: say which are answers with label=... \(--label\)"
+    ):
+        answers(two)
+    with pytest.raises(ValueError, match="no label 'answer' .it has: Answer, Reason"):
+        answers(two, label="answer")
+    with pytest.raises(ValueError, match="task 4: place 30 is outside of the context"):
+        answers(task(annotation(ROME | {"start": 30, "end": 40})))
+    with pytest.raises(ValueError, match=r"task 4: the answer's start is '/p\[1\]/text\(\)"):
+        answers(task(annotation(ROME | {"start": "/p[1]/text()[1]"})))
+    with pytest.raises(ValueError, match="not as JSON-MIN"):
+        answers({"id": 4, "text": "Ann", "question": "Who?", "answer": []})
+    with pytest.raises(ValueError, match="(?s)not_annotated: 1.*annotate them, or leave them out"):
+        answers(task())
     for choice in ("keep", "skip"):  # nobody said that it has no answer
-        dataset, report = finish(from_label_studio([task(annotation(ROME)), task(id=5), task(annotation(ROME, was_cancelled=True), id=6)]),
-                                 choices=Choices(no_answer=choice))
-        assert len(dataset) == 1 and report.left_out == ["5", "6"] and report.problems == {"not_annotated": 2} and report.decided == {"not_annotated": "skip"}
+        dataset, report = finish(
+            from_label_studio(
+                [
+                    task(annotation(ROME)),
+                    task(id=5),
+                    task(annotation(ROME, was_cancelled=True), id=6),
+                ]
+            ),
+            choices=Choices(no_answer=choice),
+        )
+        assert (
+            len(dataset) == 1
+            and report.left_out == ["5", "6"]
+            and report.problems == {"not_annotated": 2}
+            and report.decided == {"not_annotated": "skip"}
+        )
 
 
 def test_doccano():
     row = {"id": 3, "text": "Ann met Bo in Rome.", "question": "Where?"}
     answers = lambda row, **how: finish(from_doccano([row], **how))[0][0]["answers"]
     rome = {"text": ["Rome"], "answer_start": [14]}
-    assert answers(row | {"label": [[14, 18, "Answer"]]}) == answers(row | {"label": ["Rome"]}) == answers(row | {"label": [" Rome "]}) == rome
-    assert answers(row | {"annotations": [{"label": 12, "start_offset": 14, "end_offset": 18, "user": 1}]}) == rome
+    assert (
+        answers(row | {"label": [[14, 18, "Answer"]]})
+        == answers(row | {"label": ["Rome"]})
+        == answers(row | {"label": [" Rome "]})
+        == rome
+    )
+    assert (
+        answers(
+            row | {"annotations": [{"label": 12, "start_offset": 14, "end_offset": 18, "user": 1}]}
+        )
+        == rome
+    )
     assert answers(row | {"annotations": [{"text": "Rome", "user": 1}]}) == rome
     assert answers(row | {"label": [[14, 18, "Answer"], [0, 3, "Reason"]]}, label="Answer") == rome
     assert answers(row | {"spans": [[14, 18, "Answer"]]}, columns=Columns(answer="spans")) == rome
     emoji = {"text": "🥐 Rome", "question": "Where?", "label": [[2, 6, "A"]]}
     assert answers(emoji, utf16=False) == {"text": ["Rome"], "answer_start": [2]}
-    assert answers(emoji | {"label": [[3, 7, "A"]]}, utf16=True) == {"text": ["Rome"], "answer_start": [2]}
-    with pytest.raises(ValueError, match=r"row 0: an emoji .* say utf16=False, or utf16=True for two \(--utf16\)"): answers(emoji)
-    assert answers({"text": "Rome 🥐", "question": "Where?", "label": [[0, 4, "A"]]}) == {"text": ["Rome"], "answer_start": [0]}  # before the emoji all count alike
-    for broken, words in (({"label": "Rome"}, "row 0 has no list of spans .*export as JSONL"), ({}, "no list of spans"), ({"label": [[14, 99, "A"]]}, "the span 14 to 99"),
-                          ({"label": [[4, 4, "A"]]}, "is empty"), ({"label": [7]}, "7 is no span"), ({"label": [[None, 4, "A"]]}, "no start or no end")):
-        with pytest.raises(ValueError, match=words): answers(row | broken)
-    with pytest.raises(ValueError, match=r"row 0 has no column question .*--question-column"): answers({"text": "Ann", "label": []})
+    assert answers(emoji | {"label": [[3, 7, "A"]]}, utf16=True) == {
+        "text": ["Rome"],
+        "answer_start": [2],
+    }
+    with pytest.raises(
+        ValueError, match=r"row 0: an emoji .* say utf16=False, or utf16=True for two \(--utf16\)"
+    ):
+        answers(emoji)
+    assert answers({"text": "Rome 🥐", "question": "Where?", "label": [[0, 4, "A"]]}) == {
+        "text": ["Rome"],
+        "answer_start": [0],
+    }  # before the emoji all count alike
+    for broken, words in (
+        ({"label": "Rome"}, "row 0 has no list of spans .*export as JSONL"),
+        ({}, "no list of spans"),
+        ({"label": [[14, 99, "A"]]}, "the span 14 to 99"),
+        ({"label": [[4, 4, "A"]]}, "is empty"),
+        ({"label": [7]}, "7 is no span"),
+        ({"label": [[None, 4, "A"]]}, "no start or no end"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            answers(row | broken)
+    with pytest.raises(ValueError, match=r"row 0 has no column question .*--question-column"):
+        answers({"text": "Ann", "label": []})
 
 
 def test_haystack():
     "Impossible is not the same as unanswered; an id under two contexts gets the document's number."
-    qa = lambda name, *answers, **more: {"question": "Who?", "id": name, "answers": [{"text": t, "answer_start": s, "answer_category": None} for t, s in answers]} | more
-    export = lambda *qas: {"data": [{"paragraphs": [{"qas": [q], "context": c, "document_id": 40 + n} for n, (c, q) in enumerate(qas)]}]}
-    dataset, _ = finish(from_haystack(export(("Ann.", qa(5, ("Ann", 0))), ("Bo.", qa(5, ("Bo", 0))), ("Cy.", qa(6, ("Cy", 0))))))
+    qa = lambda name, *answers, **more: (
+        {
+            "question": "Who?",
+            "id": name,
+            "answers": [
+                {"text": t, "answer_start": s, "answer_category": None} for t, s in answers
+            ],
+        }
+        | more
+    )
+    export = lambda *qas: {
+        "data": [
+            {
+                "paragraphs": [
+                    {"qas": [q], "context": c, "document_id": 40 + n}
+                    for n, (c, q) in enumerate(qas)
+                ]
+            }
+        ]
+    }
+    dataset, _ = finish(
+        from_haystack(
+            export(
+                ("Ann.", qa(5, ("Ann", 0))), ("Bo.", qa(5, ("Bo", 0))), ("Cy.", qa(6, ("Cy", 0)))
+            )
+        )
+    )
     assert dataset["id"][:] == ["40-5", "41-5", "6"]
-    assert finish(from_haystack(export(("Ann.", qa(5, is_impossible=True)))))[0][0]["answers"]["text"] == []
-    assert finish(from_haystack(export(("Ann.", qa(5, ("", -1), is_impossible=True)))))[0][0]["answers"]["text"] == []
-    with pytest.raises(ValueError, match=r"question 0 \(id '5'\): the answer is empty"): finish(from_haystack(export(("Ann.", qa(5, is_impossible=False)))))
-    with pytest.raises(ValueError, match="h.json: data.0.: paragraphs.0.: qas.0. has no 'question'"): from_haystack(export(("Ann.", {"id": 1, "answers": []})), "h.json")
+    assert (
+        finish(from_haystack(export(("Ann.", qa(5, is_impossible=True)))))[0][0]["answers"]["text"]
+        == []
+    )
+    assert (
+        finish(from_haystack(export(("Ann.", qa(5, ("", -1), is_impossible=True)))))[0][0][
+            "answers"
+        ]["text"]
+        == []
+    )
+    with pytest.raises(ValueError, match=r"question 0 \(id '5'\): the answer is empty"):
+        finish(from_haystack(export(("Ann.", qa(5, is_impossible=False)))))
+    with pytest.raises(
+        ValueError, match="h.json: data.0.: paragraphs.0.: qas.0. has no 'question'"
+    ):
+        from_haystack(export(("Ann.", {"id": 1, "answers": []})), "h.json")
 
 
 def test_wrong_calls(tmp_path):
-    (tmp_path / "a.txt").write_text("x"), (tmp_path / "a.csv").write_text("question,context,answer\nq,c,c\n")
-    for how, words in (({"layout": "xml"}, "layout='xml' is not one of table, haystack, label-studio, doccano"), ({"unclear": "last"}, "unclear='last' is not one of raise, first, skip"),
-                       ({"not_found": "first"}, "not_found='first'"), ({"no_answer": "no"}, "no_answer='no'"), ({"unclean": "first"}, "no choice unclean; known are unclear"),
-                       ({"layout": "haystack"}, r"a.csv: the layout haystack does not come as '.csv'; known are .json")):
-        with pytest.raises(ValueError, match=words): convert(tmp_path / "a.csv", **how)
-    with pytest.raises(ValueError, match="there is no file .*gone.csv"): convert(tmp_path / "gone.csv")
-    with pytest.raises(ValueError, match="does not come as '.txt'; known are .json, .jsonl, .csv, .parquet"): convert(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="no example is left of 1 rows"): finish([Draft("row 0", "a", "q", "c", [("x", None)])], choices=Choices(not_found="skip"))
+    (
+        (tmp_path / "a.txt").write_text("x"),
+        (tmp_path / "a.csv").write_text("question,context,answer\nq,c,c\n"),
+    )
+    for how, words in (
+        ({"layout": "xml"}, "layout='xml' is not one of table, haystack, label-studio, doccano"),
+        ({"unclear": "last"}, "unclear='last' is not one of raise, first, skip"),
+        ({"not_found": "first"}, "not_found='first'"),
+        ({"no_answer": "no"}, "no_answer='no'"),
+        ({"unclean": "first"}, "no choice unclean; known are unclear"),
+        (
+            {"layout": "haystack"},
+            r"a.csv: the layout haystack does not come as '.csv'; known are .json",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            convert(tmp_path / "a.csv", **how)
+    with pytest.raises(ValueError, match="there is no file .*gone.csv"):
+        convert(tmp_path / "gone.csv")
+    with pytest.raises(
+        ValueError, match="does not come as '.txt'; known are .json, .jsonl, .csv, .parquet"
+    ):
+        convert(tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="no example is left of 1 rows"):
+        finish([Draft("row 0", "a", "q", "c", [("x", None)])], choices=Choices(not_found="skip"))
 
 
 def test_convert_file_and_load_tables(tmp_path):
     (tmp_path / "train.csv").write_bytes(as_csv(odd_rows(ONE)))
     (tmp_path / "dev.jsonl").write_bytes(as_jsonl(odd_rows(EXAMPLES, list)))
     data, reports = load_tables(tmp_path, ODD)
-    assert set(data) == set(reports) == {"train", "validation"} and data["validation"].to_list() == EXAMPLES and reports["train"].examples == 5
-    assert load_tables({"test": tmp_path / "train.csv"}, ODD)[0]["test"].to_list() == ONE == load_tables(tmp_path / "train.csv", ODD)[0]["train"].to_list()
+    assert (
+        set(data) == set(reports) == {"train", "validation"}
+        and data["validation"].to_list() == EXAMPLES
+        and reports["train"].examples == 5
+    )
+    assert (
+        load_tables({"test": tmp_path / "train.csv"}, ODD)[0]["test"].to_list()
+        == ONE
+        == load_tables(tmp_path / "train.csv", ODD)[0]["train"].to_list()
+    )
     assert read_table(tmp_path / "train.csv", ODD).to_list() == ONE
     (tmp_path / "train2.csv").write_bytes(b"x")
-    with pytest.raises(ValueError, match="same split: name them"): load_tables(tmp_path, ODD)
+    with pytest.raises(ValueError, match="same split: name them"):
+        load_tables(tmp_path, ODD)
     report = convert_file(tmp_path / "dev.jsonl", tmp_path / "new" / "out.json", columns=ODD)
-    assert report.rows == 5 and load_squad(tmp_path / "new" / "out.json")["train"].to_list() == EXAMPLES
-    with pytest.raises(ValueError, match="out.json exists: .*overwrite=True"): convert_file(tmp_path / "dev.jsonl", tmp_path / "new" / "out.json", columns=ODD)
-    assert convert_file(tmp_path / "train.csv", tmp_path / "new" / "out.json", columns=ODD, overwrite=True).examples == 5
-    with pytest.raises(ValueError, match="must end in .json"): save_squad_json(ONE, tmp_path / "a.csv")
+    assert (
+        report.rows == 5
+        and load_squad(tmp_path / "new" / "out.json")["train"].to_list() == EXAMPLES
+    )
+    with pytest.raises(ValueError, match="out.json exists: .*overwrite=True"):
+        convert_file(tmp_path / "dev.jsonl", tmp_path / "new" / "out.json", columns=ODD)
+    assert (
+        convert_file(
+            tmp_path / "train.csv", tmp_path / "new" / "out.json", columns=ODD, overwrite=True
+        ).examples
+        == 5
+    )
+    with pytest.raises(ValueError, match="must end in .json"):
+        save_squad_json(ONE, tmp_path / "a.csv")
     (tmp_path / "bad.csv").write_bytes(as_csv(odd_rows([GONE])))
-    with pytest.raises(ValueError, match="not_in_context"): convert_file(tmp_path / "bad.csv", tmp_path / "bad.json", columns=ODD)
+    with pytest.raises(ValueError, match="not_in_context"):
+        convert_file(tmp_path / "bad.csv", tmp_path / "bad.json", columns=ODD)
     assert not (tmp_path / "bad.json").exists()
 
 
 def test_all_doubts_are_told_at_once(tmp_path):
     "Not one error a run: counts of each kind, and the first three by id."
-    rows = odd_rows([BO | {"id": f"two{i}"} for i in range(5)] + [GONE | {"id": f"gone{i}"} for i in range(4)])
+    rows = odd_rows(
+        [BO | {"id": f"two{i}"} for i in range(5)] + [GONE | {"id": f"gone{i}"} for i in range(4)]
+    )
     said = refused(tmp_path, "a.csv", as_csv(rows), columns=ODD)
-    assert "9 answers need a decision (of 9 rows)" in said and "answer_found_more_than_once: 5" in said and "answer_not_in_context: 4" in said
-    assert all(f"'{name}'" in said for name in ("two0", "two1", "two2", "gone0", "gone1", "gone2")) and "two3" not in said
+    assert (
+        "9 answers need a decision (of 9 rows)" in said
+        and "answer_found_more_than_once: 5" in said
+        and "answer_not_in_context: 4" in said
+    )
+    assert (
+        all(f"'{name}'" in said for name in ("two0", "two1", "two2", "gone0", "gone1", "gone2"))
+        and "two3" not in said
+    )
     said = refused(tmp_path, "a.csv", as_csv(rows), columns=ODD, unclear="first")
     assert "4 answers need a decision" in said and "two0" not in said
 
@@ -450,4 +948,9 @@ def test_all_doubts_are_told_at_once(tmp_path):
 def test_a_table_needs_no_torch():
     "Converting a file starts fast: no torch, no transformers."
     code = "import sys, squadqa.own_data; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -1,36 +1,55 @@
 """Span search against oracles: a literal loop by the course's rule, brute force, and properties over random input."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from squadqa.data import load_squad
-from squadqa.metrics import squad_scores
-from squadqa.postprocessing import compute_metrics, find_spans, n_best_answers, postprocess
+from squadqa.metrics import compute_metrics, squad_scores
+from squadqa.models import load_tokenizer
+from squadqa.postprocessing import find_spans, n_best_answers, postprocess
 from squadqa.validation import prepare_validation_features
-from squadqa.windows import load_tokenizer
 
 
 def course_loop(start_logits, end_logits, features, examples, n_best=20, max_answer_length=30):
     "The course's loop, literally: for each example, window, start and end of the n best; the highest sum that is a valid span."
     windows = {}
-    for i, name in enumerate(features["example_id"]): windows.setdefault(name, []).append(i)
+    for i, name in enumerate(features["example_id"]):
+        windows.setdefault(name, []).append(i)
     offsets, texts = features["offset_mapping"][:], {}
     for name, context in zip(examples["id"], examples["context"]):
         candidates = []
         for i in windows[name]:
-            for s in np.argsort(start_logits[i])[-1:-n_best - 1:-1].tolist():
-                for e in np.argsort(end_logits[i])[-1:-n_best - 1:-1].tolist():
-                    if s >= len(offsets[i]) or e >= len(offsets[i]) or offsets[i][s] is None or offsets[i][e] is None: continue
-                    if e < s or e - s + 1 > max_answer_length: continue
-                    candidates.append((start_logits[i][s] + end_logits[i][e], context[offsets[i][s][0]:offsets[i][e][1]]))
+            for s in np.argsort(start_logits[i])[-1 : -n_best - 1 : -1].tolist():
+                for e in np.argsort(end_logits[i])[-1 : -n_best - 1 : -1].tolist():
+                    if (
+                        s >= len(offsets[i])
+                        or e >= len(offsets[i])
+                        or offsets[i][s] is None
+                        or offsets[i][e] is None
+                    ):
+                        continue
+                    if e < s or e - s + 1 > max_answer_length:
+                        continue
+                    candidates.append(
+                        (
+                            start_logits[i][s] + end_logits[i][e],
+                            context[offsets[i][s][0] : offsets[i][e][1]],
+                        )
+                    )
         texts[name] = max(candidates, key=lambda c: c[0])[1] if candidates else ""
     return texts
 
 
 def peaky_logits(rng, features, examples):
     "Logits as a model gives them: noise, a peak at the gold start and end that is often but not always the highest, and one at CLS."
-    gold = {i: (a["answer_start"][0], a["answer_start"][0] + len(a["text"][0])) for i, a in zip(examples["id"], examples["answers"])}
-    logits = rng.normal(-4, 2.5, size=(2, len(features), max(map(len, features["input_ids"])))).astype(np.float32)
+    gold = {
+        i: (a["answer_start"][0], a["answer_start"][0] + len(a["text"][0]))
+        for i, a in zip(examples["id"], examples["answers"])
+    }
+    logits = rng.normal(
+        -4, 2.5, size=(2, len(features), max(map(len, features["input_ids"])))
+    ).astype(np.float32)
     for i, (name, offsets) in enumerate(zip(features["example_id"], features["offset_mapping"])):
         for side in (0, 1):
             tokens = [t for t, o in enumerate(offsets) if o and o[side] == gold[name][side]]
@@ -42,7 +61,12 @@ def peaky_logits(rng, features, examples):
 @pytest.fixture(scope="module")
 def dev_features(shared, dev):
     tokenizer = load_tokenizer(shared / "tokenizers" / "bert-base-cased")
-    return dev.map(prepare_validation_features, batched=True, remove_columns=dev.column_names, fn_kwargs={"tokenizer": tokenizer, "padding": False})
+    return dev.map(
+        prepare_validation_features,
+        batched=True,
+        remove_columns=dev.column_names,
+        fn_kwargs={"tokenizer": tokenizer, "padding": False},
+    )
 
 
 def test_whole_dev_set_equals_the_course_loop(dev, dev_features):
@@ -52,9 +76,16 @@ def test_whole_dev_set_equals_the_course_loop(dev, dev_features):
     assert [p["prediction_text"] for p in ours] == [course[i] for i in dev["id"]]
     exact = postprocess(start, end, dev_features, dev)
     assert all(a["score"] >= b["score"] for a, b in zip(exact, ours))
-    assert squad_scores(ours, dev) == squad_scores(course, dev) == compute_metrics(start, end, dev_features, dev, search="n_best")
-    assert 20 < squad_scores(ours, dev)["exact_match"] < 100  # the logits are neither hopeless nor perfect
-    for p, context in zip(exact, dev["context"]): assert context[p["start"]:p["end"]] == p["prediction_text"]
+    assert (
+        squad_scores(ours, dev)
+        == squad_scores(course, dev)
+        == compute_metrics(start, end, dev_features, dev, search="n_best")
+    )
+    assert (
+        20 < squad_scores(ours, dev)["exact_match"] < 100
+    )  # the logits are neither hopeless nor perfect
+    for p, context in zip(exact, dev["context"]):
+        assert context[p["start"] : p["end"]] == p["prediction_text"]
     first = n_best_answers(start, end, dev_features, dev, n_best=3)
     assert [first[p["id"]][0]["score"] for p in exact] == [p["score"] for p in exact]
 
@@ -62,7 +93,15 @@ def test_whole_dev_set_equals_the_course_loop(dev, dev_features):
 def brute_force(start, end, allowed, longest):
     "Score of the best valid span, by trying all of them."
     n = len(start)
-    return max((start[i] + end[j] for i in range(n) for j in range(i, min(n, i + longest)) if allowed[i] and allowed[j]), default=-np.inf)
+    return max(
+        (
+            start[i] + end[j]
+            for i in range(n)
+            for j in range(i, min(n, i + longest))
+            if allowed[i] and allowed[j]
+        ),
+        default=-np.inf,
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -71,13 +110,20 @@ def test_exact_equals_brute_force(seed, tokens, longest, windows):
     rng = np.random.default_rng(seed)
     start, end = rng.normal(size=(2, windows, tokens)).astype(np.float32)
     allowed = np.zeros((windows, tokens), bool)
-    for row in allowed: row[slice(*sorted(rng.integers(0, tokens + 1, 2)))] = True
+    for row in allowed:
+        row[slice(*sorted(rng.integers(0, tokens + 1, 2)))] = True
     first, last, score = find_spans(start, end, allowed, max_answer_length=longest, chunk=2)
-    course = find_spans(start, end, allowed, max_answer_length=longest, search="n_best", n_best=3)[2]
+    course = find_spans(start, end, allowed, max_answer_length=longest, search="n_best", n_best=3)[
+        2
+    ]
     for w in range(windows):
         assert score[w, 0] == brute_force(start[w], end[w], allowed[w], longest) >= course[w, 0]
         if score[w, 0] > -np.inf:
-            assert allowed[w, first[w, 0]] and allowed[w, last[w, 0]] and 0 <= last[w, 0] - first[w, 0] < longest
+            assert (
+                allowed[w, first[w, 0]]
+                and allowed[w, last[w, 0]]
+                and 0 <= last[w, 0] - first[w, 0] < longest
+            )
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,8 +131,17 @@ def test_exact_equals_brute_force(seed, tokens, longest, windows):
 def test_top_spans_equal_a_sorted_list_of_all(seed, tokens, n):
     rng = np.random.default_rng(seed)
     start, end = rng.normal(size=(2, 1, tokens)).astype(np.float32)
-    first, last, score = find_spans(start, end, np.ones((1, tokens), bool), n_best=n, max_answer_length=4, search="top")
-    every = sorted(((start[0, i] + end[0, j], i, j) for i in range(tokens) for j in range(i, min(tokens, i + 4))), reverse=True)[:n]
+    first, last, score = find_spans(
+        start, end, np.ones((1, tokens), bool), n_best=n, max_answer_length=4, search="top"
+    )
+    every = sorted(
+        (
+            (start[0, i] + end[0, j], i, j)
+            for i in range(tokens)
+            for j in range(i, min(tokens, i + 4))
+        ),
+        reverse=True,
+    )[:n]
     found = [(s, i, j) for s, i, j in zip(score[0], first[0], last[0]) if s > -np.inf]
     assert found == every
 
@@ -99,16 +154,31 @@ def test_no_candidate_gives_an_empty_answer():
     "Every token outside the context: neither a crash nor the word 'empty'."
     features = [ROW | {"offset_mapping": [None, None, None]}]
     for search in ("exact", "n_best"):
-        answer = postprocess(np.zeros((1, 3)), np.zeros((1, 3)), features, CONTEXT, search=search)[0]
-        assert (answer["prediction_text"], answer["start"], answer["end"], answer["score"]) == ("", 0, 0, -np.inf)
+        answer = postprocess(np.zeros((1, 3)), np.zeros((1, 3)), features, CONTEXT, search=search)[
+            0
+        ]
+        assert (answer["prediction_text"], answer["start"], answer["end"], answer["score"]) == (
+            "",
+            0,
+            0,
+            -np.inf,
+        )
     features = [ROW | {"offset_mapping": [None, (0, 3), (4, 7), (8, 10)]}]
     buried = np.array([[9.0, -5, -6, -7]])  # the best start is no context token
-    assert postprocess(buried, buried, features, CONTEXT, search="n_best", n_best=1)[0]["prediction_text"] == ""
+    assert (
+        postprocess(buried, buried, features, CONTEXT, search="n_best", n_best=1)[0][
+            "prediction_text"
+        ]
+        == ""
+    )
     assert postprocess(buried, buried, features, CONTEXT)[0]["prediction_text"] == "Ann"
 
 
 def test_null_score_is_the_minimum_over_windows_at_the_cls_token():
-    features = [ROW | {"offset_mapping": [None, (0, 3)]}, {"example_id": "a", "cls_index": 1, "offset_mapping": [(4, 7), None]}]
+    features = [
+        ROW | {"offset_mapping": [None, (0, 3)]},
+        {"example_id": "a", "cls_index": 1, "offset_mapping": [(4, 7), None]},
+    ]
     logits = np.array([[3.0, 1], [9, 0.5]])
     assert postprocess(logits, logits, features, CONTEXT)[0]["null_score"] == 1.0
 
@@ -121,25 +191,52 @@ def test_best_window_wins_and_feature_order_does_not_matter():
         assert answer["prediction_text"] == "Bo" and answer["score"] == 4
 
 
-@pytest.mark.parametrize("change, words", [
-    (dict(start=np.full((1, 2), np.nan)), "NaN"),
-    (dict(start=np.zeros((2, 2))), "shape"),
-    (dict(start=np.zeros((1, 1))), "shape"),
-    (dict(examples=CONTEXT + [{"id": "b", "context": "x"}]), "'b'"),
-    (dict(search="best"), "search='best'"),
-    (dict(max_answer_length=0), "max_answer_length=0"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(start=np.full((1, 2), np.nan)), "NaN"),
+        (dict(start=np.zeros((2, 2))), "shape"),
+        (dict(start=np.zeros((1, 1))), "shape"),
+        (dict(examples=CONTEXT + [{"id": "b", "context": "x"}]), "'b'"),
+        (dict(search="best"), "search='best'"),
+        (dict(max_answer_length=0), "max_answer_length=0"),
+    ],
+)
 def test_bad_input_is_told(change, words):
-    given = dict(start=np.zeros((1, 2)), end=np.zeros((1, 2)), features=[ROW | {"offset_mapping": [None, (0, 3)]}], examples=CONTEXT) | change
+    given = (
+        dict(
+            start=np.zeros((1, 2)),
+            end=np.zeros((1, 2)),
+            features=[ROW | {"offset_mapping": [None, (0, 3)]}],
+            examples=CONTEXT,
+        )
+        | change
+    )
     with pytest.raises(ValueError, match=words):
-        postprocess(given.pop("start"), given.pop("end"), given.pop("features"), given.pop("examples"), **given)
+        postprocess(
+            given.pop("start"),
+            given.pop("end"),
+            given.pop("features"),
+            given.pop("examples"),
+            **given,
+        )
 
 
 def test_features_as_dataset_and_as_list_give_the_same(minilm):
     data = load_squad()["validation"].select(range(6))
-    features = data.map(prepare_validation_features, batched=True, remove_columns=data.column_names,
-                        fn_kwargs={"tokenizer": minilm, "max_length": 128, "stride": 32, "padding": False})
+    features = data.map(
+        prepare_validation_features,
+        batched=True,
+        remove_columns=data.column_names,
+        fn_kwargs={"tokenizer": minilm, "max_length": 128, "stride": 32, "padding": False},
+    )
     start, end = np.random.default_rng(0).normal(size=(2, len(features), 128)).astype(np.float32)
-    assert postprocess(start, end, features, data) == postprocess(start, end, features.to_list(), data.to_list())
-    shuffled = np.random.default_rng(1).permutation(len(features))  # a selection has an index of its own
-    assert postprocess(start[shuffled], end[shuffled], features.select(shuffled), data) == postprocess(start, end, features, data)
+    assert postprocess(start, end, features, data) == postprocess(
+        start, end, features.to_list(), data.to_list()
+    )
+    shuffled = np.random.default_rng(1).permutation(
+        len(features)
+    )  # a selection has an index of its own
+    assert postprocess(
+        start[shuffled], end[shuffled], features.select(shuffled), data
+    ) == postprocess(start, end, features, data)

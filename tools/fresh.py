@@ -3,7 +3,13 @@
 squadqa is built from this checkout, as pip builds it from the repository. The rest are the distributions that its metadata ask for, and
 those that these ask for, in the versions of the environment that runs this: their files are linked, so it takes seconds and no index.
 """
-import os, shutil, subprocess, sys, tempfile, venv
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
 from collections.abc import Callable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
@@ -15,15 +21,20 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("squadqa", "setup.py", "settings.ini", "README.md", "MANIFEST.in", "LICENSE")
 
 
-def closure(wanted: list[str], find: Callable[[str], Distribution] = distribution) -> dict[str, Distribution]:
+def closure(
+    wanted: list[str], find: Callable[[str], Distribution] = distribution
+) -> dict[str, Distribution]:
     "The distributions that requirements ask for, and those that these ask for; a missing one, or another version, is a `ValueError`."
     waiting, seen, found = [Requirement(w) for w in wanted], set(), {}
     while waiting:
         need = waiting.pop()
         name = canonicalize_name(need.name)
-        try: found[name] = dist = find(name)
-        except PackageNotFoundError as e: raise ValueError(f"{need} is not installed here") from e
-        if not need.specifier.contains(dist.version, prereleases=True): raise ValueError(f"{need} is asked for, {dist.version} is installed here")
+        try:
+            found[name] = dist = find(name)
+        except PackageNotFoundError as e:
+            raise ValueError(f"{need} is not installed here") from e
+        if not need.specifier.contains(dist.version, prereleases=True):
+            raise ValueError(f"{need} is asked for, {dist.version} is installed here")
         for extra in {"", *need.extras} - {e for n, e in seen if n == name}:
             seen.add((name, extra))
             asked = map(Requirement, dist.requires or [])
@@ -33,7 +44,11 @@ def closure(wanted: list[str], find: Callable[[str], Distribution] = distributio
 
 def purelib(python: Path) -> Path:
     "Where an environment keeps its packages."
-    return Path(subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True).strip())
+    return Path(
+        subprocess.check_output(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+        ).strip()
+    )
 
 
 def install_checkout(python: Path) -> None:
@@ -41,10 +56,25 @@ def install_checkout(python: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "checkout")
         copy.mkdir()
-        for name in SOURCES: (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
+        for name in SOURCES:
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, copy / name)
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, copy], check=True)
-        subprocess.run([*pip, "--python", python, "install", "--no-deps", "--no-index", *Path(folder).glob("*.whl")], check=True)
+        subprocess.run(
+            [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, copy],
+            check=True,
+        )
+        subprocess.run(
+            [
+                *pip,
+                "--python",
+                python,
+                "install",
+                "--no-deps",
+                "--no-index",
+                *Path(folder).glob("*.whl"),
+            ],
+            check=True,
+        )
 
 
 def link(source: Path, target: Path) -> None:
@@ -53,10 +83,15 @@ def link(source: Path, target: Path) -> None:
     if target.parent.name in ("bin", "Scripts"):
         shutil.copy(source, target)
         text = source.read_bytes()
-        if text.startswith(b"#!"): target.write_bytes(text.replace(os.fsencode(sys.prefix), os.fsencode(target.parent.parent), 1))
+        if text.startswith(b"#!"):
+            target.write_bytes(
+                text.replace(os.fsencode(sys.prefix), os.fsencode(target.parent.parent), 1)
+            )
         return
-    try: os.link(source, target)
-    except OSError: os.symlink(source, target)  # the folder lies on another disk
+    try:
+        os.link(source, target)
+    except OSError:
+        os.symlink(source, target)  # the folder lies on another disk
 
 
 def make(folder: Path, requirements: list[str]) -> Path:
@@ -67,13 +102,18 @@ def make(folder: Path, requirements: list[str]) -> Path:
     site = purelib(python)
     built = {canonicalize_name(d.name): d for d in distributions(path=[str(site)])}
     here = Path(sys.prefix).resolve()
-    for name, dist in closure(requirements, lambda name: built.get(name) or distribution(name)).items():
-        if name in built: continue
+    for name, dist in closure(
+        requirements, lambda name: built.get(name) or distribution(name)
+    ).items():
+        if name in built:
+            continue
         for file in dist.files:
             source = Path(os.path.normpath(dist.locate_file(file)))
             target = folder / source.resolve().relative_to(here)
-            if source.exists() and not target.exists(): link(source, target)
+            if source.exists() and not target.exists():
+                link(source, target)
     return python
 
 
-if __name__ == "__main__": print(make(Path(sys.argv[1]).resolve(), sys.argv[2:]))
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]).resolve(), sys.argv[2:]))

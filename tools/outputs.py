@@ -2,23 +2,37 @@
 
 Outputs come out the same run after run: no progress bars, neighbouring pieces of one stream joined, metadata cleaned.
 """
-import os, sys
+
+import os
+import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
-QUIET = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore:IProgress not found",
-         "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "true"}
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "true",
+}
 
 
 def run(path: Path, extra: str = "", timeout: int = 900) -> nbformat.NotebookNode:
     "Execute a notebook, with one more cell at its end if `extra` has code; a failing cell raises."
     notebook = nbformat.read(path, as_version=4)
-    if extra: notebook.cells.append(nbformat.v4.new_code_cell(extra))
+    if extra:
+        notebook.cells.append(nbformat.v4.new_code_cell(extra))
     os.environ.update(QUIET)
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
     return notebook
 
 
@@ -28,9 +42,16 @@ def join_streams(notebook: nbformat.NotebookNode) -> None:
         joined = []
         for output in cell.get("outputs", []):
             last = joined[-1] if joined else None
-            if last and output.output_type == last.output_type == "stream" and output.name == last.name: last.text += output.text
-            else: joined.append(output)
-        if cell.cell_type == "code": cell.outputs = joined
+            if (
+                last
+                and output.output_type == last.output_type == "stream"
+                and output.name == last.name
+            ):
+                last.text += output.text
+            else:
+                joined.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = joined
 
 
 if __name__ == "__main__":
@@ -43,4 +64,5 @@ if __name__ == "__main__":
         nbformat.write(notebook, path)
     sys.path.insert(0, str(ROOT / "tools"))
     from sync import sync
+
     sync(ROOT)
