@@ -1,8 +1,9 @@
 """Run the notebooks in fresh kernels and keep their outputs: `python tools/outputs.py [NAME ...]`.
 
-Outputs come out the same run after run: no progress bars, neighbouring pieces of one stream joined, metadata cleaned.
+Outputs come out the same run after run: no progress bars, neighbouring pieces of one stream joined,
+metadata cleaned. A name is a path below nbs/, such as course/03_labeling. With --only, nothing else
+is brought in step afterwards.
 """
-
 import os
 import sys
 from pathlib import Path
@@ -21,18 +22,21 @@ QUIET = {
 }
 
 
-def run(path: Path, extra: str = "", timeout: int = 900) -> nbformat.NotebookNode:
+def notebooks(root: Path = ROOT) -> list[Path]:
+    "All notebooks: the start page, the glossary, and those of the three floors."
+    nbs = root / "nbs"
+    floors = [path for floor in ("course", "further", "inside") for path in (nbs / floor).glob("*.ipynb")]
+    return sorted(nbs.glob("*.ipynb")) + sorted(floors)
+
+
+def run(path: Path, extra: str = "", timeout: int = 1200) -> nbformat.NotebookNode:
     "Execute a notebook, with one more cell at its end if `extra` has code; a failing cell raises."
     notebook = nbformat.read(path, as_version=4)
     if extra:
         notebook.cells.append(nbformat.v4.new_code_cell(extra))
     os.environ.update(QUIET)
-    NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-    ).execute()
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources).execute()
     return notebook
 
 
@@ -42,11 +46,8 @@ def join_streams(notebook: nbformat.NotebookNode) -> None:
         joined = []
         for output in cell.get("outputs", []):
             last = joined[-1] if joined else None
-            if (
-                last
-                and output.output_type == last.output_type == "stream"
-                and output.name == last.name
-            ):
+            both = last and output.output_type == last.output_type == "stream"
+            if both and output.name == last.name:
                 last.text += output.text
             else:
                 joined.append(output)
@@ -54,15 +55,23 @@ def join_streams(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = joined
 
 
-if __name__ == "__main__":
-    names = sys.argv[1:] or sorted(p.name for p in (ROOT / "nbs").glob("*.ipynb"))
-    for name in names:
-        path = ROOT / "nbs" / Path(name).with_suffix(".ipynb").name
-        print(path.name, flush=True)
+def main(arguments: list[str]) -> None:
+    "Run the named notebooks, or all."
+    names = [name for name in arguments if not name.startswith("-")]
+    chosen = [(ROOT / "nbs" / name).with_suffix(".ipynb") for name in names] or notebooks()
+    for path in chosen:
+        print(path.relative_to(ROOT / "nbs"), flush=True)
         notebook = run(path)
         join_streams(notebook)
         nbformat.write(notebook, path)
     sys.path.insert(0, str(ROOT / "tools"))
-    from sync import sync
+    import sync
 
-    sync(ROOT)
+    if "--only" in arguments:
+        sync.clean(ROOT, chosen)
+    else:
+        sync.sync(ROOT)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

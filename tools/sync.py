@@ -17,7 +17,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GENERATED = ("nbs/*.ipynb", "squadqa/*.py", "README.md")
+GENERATED = ("nbs/**/*.ipynb", "squadqa/*.py", "README.md")
 
 
 def settings(root: Path) -> dict:
@@ -31,7 +31,7 @@ def set_links(root: Path) -> None:
     "Point every badge and install cell at the repository that settings.ini names."
     cfg = settings(root)
     here = f"{cfg['user']}/{cfg['repo']}"
-    for path in sorted((root / "nbs").glob("*.ipynb")):
+    for path in sorted((root / "nbs").rglob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
         new = re.sub(
             r"(colab\.research\.google\.com/github/|git\+https://github\.com/|https://github\.com/)[\w.-]+/"
@@ -81,6 +81,13 @@ def write_readme(root: Path) -> None:
         "<!-- Made from nbs/index.ipynb by tools/sync.py: edit there. -->\n\n" + text + "\n",
         encoding="utf-8",
     )
+
+
+def clean(root: Path, paths: list[Path]) -> None:
+    "Clean the named notebooks only."
+    names = json.dumps([str(path) for path in paths])
+    code = f"from nbdev.clean import nbdev_clean as f; [f(name) for name in {names}]"
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 
 def sync(root: Path) -> None:
