@@ -1,17 +1,24 @@
-# `make demo` and `make test` need Python 3.10 or newer, make and a package index; they set up the rest in .venv.
+# `make demo` and `make test` need Python 3.10 or newer, make and a package index; they set up the
+# rest in .venv.
 PYTHON ?= python3
 PY := .venv/bin/python
+WORKERS ?= 2
+CASES ?= 100000
 export PYTHONWARNINGS := ignore:IProgress not found
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help setup demo test sync outputs docs lab clean
+.PHONY: help setup demo lesson test test-all fuzz types sync format outputs docs lab clean
 help:
-	@echo "make demo     check the sample data, fine-tune the starter on it, score it, ask it (a few minutes)"
-	@echo "make test     everything: export in step, notebooks clean and executed, all tests"
-	@echo "make sync     bring links, package and README in step with the notebooks"
-	@echo "make outputs  run the notebooks again and keep their outputs"
-	@echo "make docs     render the site (needs Quarto)"
-	@echo "make lab      open the map of the lessons in JupyterLab"
+	@echo "make demo         check the sample, train the starter on it, score it, ask it (minutes)"
+	@echo "make lab          open the start page in JupyterLab"
+	@echo "make lesson N=03  one lesson: in step, run, its exercises, its tests (under a minute)"
+	@echo "make test         everything that protects a commit (under ten minutes on two cores)"
+	@echo "make test-all     the whole: all lessons in JupyterLab, all kill points, types, fuzzing"
+	@echo "make fuzz         generated cases on each tokenizer (CASES=100000)"
+	@echo "make sync         bring tables, links, package and README in step with the notebooks"
+	@echo "make format       ruff's formatting and its safe repairs"
+	@echo "make outputs      run the notebooks again and keep their outputs"
+	@echo "make docs         render the site (needs Quarto)"
 
 setup: .venv/ready
 
@@ -34,15 +41,31 @@ demo: .venv/ready
 	@$(PY) -m squadqa.cli answer --model runs/demo --text "The ferry leaves Gråvik at nine, and the keeper's cat, Pixel, waits on the quay. In winter it sails on Mondays only." --question "When does the ferry leave?" --question "Where does the cat wait?" --question "What is the cat called?"
 	@echo; echo "What next:"
 	@echo "  - ask on a page: .venv/bin/squadqa demo"
-	@echo "  - work through the lessons: make lab, then open 01_data.ipynb"
+	@echo "  - work through the lessons: make lab, then open course/00_first_answer.ipynb"
 	@echo "  - train on SQuAD: .venv/bin/squadqa train --data rajpurkar/squad --model minilm --output runs/squad"
 	@echo "  - look into runs/demo: learning_curve.png, predictions.json, nbest.json, README.md"
 
+lesson: .venv/ready
+	@$(PY) tools/lesson.py $(N)
+
 test: .venv/ready
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not fuzz"
+
+test-all: .venv/ready
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+
+fuzz: .venv/ready
+	SQUADQA_CASES=$(CASES) $(PY) -m pytest -n $(WORKERS) -m fuzz --timeout 36000 -o session_timeout=36000 tests/test_properties.py
+
+types: .venv/ready
+	$(PY) -m mypy squadqa
 
 sync: .venv/ready
 	$(PY) tools/sync.py
+
+format: .venv/ready
+	$(PY) -m ruff check -q --fix nbs tests tools benchmarks setup.py || true
+	$(PY) -m ruff format nbs tests tools benchmarks setup.py
 
 outputs: .venv/ready
 	$(PY) tools/outputs.py

@@ -1,4 +1,4 @@
-"""What the tests share: the real data where SQUADQA_DATA names it, a tiny model, a browser, and the order of the files."""
+"""What the tests share: the real data where SQUADQA_DATA names it, a tiny model, a browser."""
 
 import json
 import os
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault(
-    "HF_HUB_OFFLINE", "1"
-)  # no test needs the Hub; a forgotten download must fail at once
+# No test needs the Hub; a forgotten download must fail at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core to itself
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-FIRST = (
-    "test_house",
-    "test_notebooks",
-)  # what is out of step or does not run is told before anything else
+# What is out of step is told before anything else; what takes longest begins early.
+FIRST = ("test_house", "test_lessons", "test_loop", "test_trainer")
 
 
 def pytest_collection_modifyitems(items):
@@ -35,10 +35,10 @@ class TellFailures:
         self.config = config
 
     def pytest_runtest_logreport(self, report):
-        if report.failed:
-            self.config.pluginmanager.get_plugin("terminalreporter").write_line(
-                f"\n{report.nodeid} ({report.when})\n{report.longreprtext[-6000:]}"
-            )
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and reporter:
+            text = report.longreprtext[-6000:]
+            reporter.write_line(f"\n{report.nodeid} ({report.when})\n{text}")
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +52,19 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def figures(shared) -> dict:
-    "The figures of the course that can be checked."
-    return json.loads((shared / "squad" / "course_figures.json").read_text())
+def figures() -> dict:
+    "The figures of the Hugging Face course that can be checked."
+    return json.loads((ROOT / "tests" / "course_figures.json").read_text())
 
 
 @pytest.fixture(scope="session")
 def train_part(shared):
+    "The training set of SQuAD v1.1, or the first part of it."
     from squadqa.data import load_squad
 
-    return load_squad(shared / "squad" / "train-v1.1-part.json")["train"]
+    names = ("train-v1.1.json", "train-v1.1-part.json")
+    found = next(path for name in names if (path := shared / "squad" / name).exists())
+    return load_squad(found)["train"]
 
 
 @pytest.fixture(scope="session")
@@ -83,17 +86,15 @@ def tiny_config(tokenizer, **changes):
     "A BERT so small that a training step takes milliseconds."
     from transformers import BertConfig
 
-    return BertConfig(
-        **dict(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-            max_position_embeddings=512,
-        )
-        | changes
-    )
+    small = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 512,
+    }
+    return BertConfig(**small | changes)
 
 
 @pytest.fixture(scope="session")
@@ -114,29 +115,27 @@ def small_data():
     from squadqa.data import load_squad
 
     data = load_squad()
-    data["train"], data["validation"] = (
-        data["train"].select(range(48)),
-        data["validation"].select(range(24)),
-    )
+    data["train"] = data["train"].select(range(48))
+    data["validation"] = data["validation"].select(range(24))
     return data
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = (
+    "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic "
+    "--no-first-run --disable-background-networking --disable-component-update --disable-sync"
+).split()
 
 
 @pytest.fixture(scope="module")
 def browser():
     "Chromium without a window, driven by playwright."
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    found = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    reason = "playwright is not installed"
+    api = pytest.importorskip("playwright.sync_api", reason=reason)
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if not found:
         pytest.skip("there is no Chromium: apt-get install chromium")
-    switches = (
-        "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync"
-    ).split()
     with api.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=found, args=switches)
+        started = p.chromium.launch(executable_path=found, args=SWITCHES)
         yield started
         started.close()

@@ -4,6 +4,7 @@ Outputs come out the same run after run: no progress bars, neighbouring pieces o
 metadata cleaned. A name is a path below nbs/, such as course/03_labeling. With --only, nothing else
 is brought in step afterwards.
 """
+
 import os
 import sys
 from pathlib import Path
@@ -25,7 +26,9 @@ QUIET = {
 def notebooks(root: Path = ROOT) -> list[Path]:
     "All notebooks: the start page, the glossary, and those of the three floors."
     nbs = root / "nbs"
-    floors = [path for floor in ("course", "further", "inside") for path in (nbs / floor).glob("*.ipynb")]
+    floors = [
+        path for floor in ("course", "further", "inside") for path in (nbs / floor).glob("*.ipynb")
+    ]
     return sorted(nbs.glob("*.ipynb")) + sorted(floors)
 
 

@@ -1,10 +1,9 @@
-"""The pages of the site: `python tools/pages.py` makes them in _proc, `--render` also runs Quarto on them and leaves the site in _docs.
+"""The pages of the site: `python tools/pages.py` makes them in _proc, `--render` also runs Quarto.
 
-nbdev processes the notebooks (front matter, `show_doc` for whatever is exported, hidden cells away). On top of that, here:
-- the code of an exported cell stays on the page, under its documentation, and the documentation stands in the order of the code
-- names in backticks link to squadqa's own pages only, never to another library's, and the command `train` is not every "train"
-- links are relative where they lead to a page, and lead to the repository where they leave the site
-- each page says where its notebook is, and reference.qmd lists every public name by module
+- a page for each notebook: its title, its text, its values; what is exported stands once, as code
+- a page for each module, made from the signatures in the source (tools/reference.py)
+- names in backticks lead to the page of their module; links out of nbs/ to the repository
+- names in backticks lead to the page of their module, links out of nbs/ to the repository
 """
 
 import ast
@@ -16,367 +15,232 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+import nbformat
 import yaml
-from execnb.nbio import mk_cell, read_nb, write_nb
-from nbdev import processors as nbp
-from nbdev.config import get_config
-from nbdev.process import NBProcessor, Processor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import reference
 from sync import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-UNLINKED = "squadqa.cli"  # its commands are called train, evaluate, check: words that mean other things in a lesson
-SECTIONS = {
-    "01": "Prepare",
-    "06b": "Train",
-    "08b": "Use",
-    "10": "Go further",
-}  # the lesson that begins each
-EXPORTED = {"export", "exports", "exporti"}
+FLOORS = {"course": "The course", "further": "Going further", "inside": "Inside the package"}
+UNLINKED = "cli"  # its commands are called train, evaluate, check: words that mean other things
+INSTALL = 'find_spec("squadqa")'
 
 
-# --- what is exported, and where it is taught
+# --- what there is
 
 
 @lru_cache
-def public_names(root: Path) -> dict[str, list[ast.stmt]]:
-    "The public functions and classes of each module, in the order of the lessons and of the code."
+def notebooks(root: Path) -> list[str]:
+    "All notebooks as paths below nbs/, in reading order."
+    order = [name for names in tracks(root).values() for name in names]
+    return ["index.ipynb", *order, "glossary.ipynb"]
+
+
+@lru_cache
+def tracks(root: Path) -> dict[str, list[str]]:
+    "The notebooks of each floor, in the order of the start page's tables; new ones come last."
+    start = nbformat.read(root / "nbs" / "index.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in start.cells)
+    listed = re.findall(r"\]\(((?:course|further|inside)/\w+\.ipynb)\)", text)
+    place = {name: i for i, name in reversed(list(enumerate(listed)))}
     found = {}
-    for path in sorted((root / "nbs").glob("[0-9]*.ipynb")):
-        module = nbp._default_exp(read_nb(path))
-        if not module:
-            continue
-        tree = ast.parse((root / "squadqa" / f"{module}.py").read_text(encoding="utf-8"))
-        exported = next(
-            ast.literal_eval(s.value)
-            for s in tree.body
-            if isinstance(s, ast.Assign) and s.targets[0].id == "__all__"
-        )
-        found[module] = [s for s in tree.body if getattr(s, "name", None) in exported]
+    for floor in FLOORS:
+        names = [f"{floor}/{path.name}" for path in sorted((root / "nbs" / floor).glob("*.ipynb"))]
+        found[floor] = sorted(names, key=lambda name: (place.get(name, len(place)), name))
     return found
 
 
-@lru_cache
-def lesson_of(root: Path) -> dict[str, str]:
-    "The notebook that exports each module."
-    return {
-        nbp._default_exp(nb): path.name
-        for path in sorted((root / "nbs").glob("*.ipynb"))
-        for nb in [read_nb(path)]
-        if nbp._default_exp(nb)
-    }
-
-
-@lru_cache
-def places(root: Path) -> dict[str, tuple[str, str, int]]:
-    "For each public name, with its module before it: the notebook and the anchor where it is documented, and its line in the module."
-    found = {}
-    for module, nodes in public_names(root).items():
-        names = {node.name for node in nodes}
-        for node in nodes:  # nbdev's own rule is the name in small letters; where a class and a function differ in nothing else, the class keeps its capitals
-            anchor = node.name if node.name.lower() in names else node.name.lower()
-            found[f"{module}.{node.name}"] = lesson_of(root)[module], anchor, node.lineno
-    return found
+def title_of(path: Path) -> str:
+    first = nbformat.read(path, as_version=4).cells[0].source
+    return first.split("\n")[0].removeprefix("# ")
 
 
 # --- what is done to a notebook
 
 
-class OrderedDocs(nbp.add_show_docs):
-    "One `show_doc` for each public name of an exported cell, before the cell, in the order of the code."
-
-    def begin(self):
-        cells = []
-        for cell in self.nb.cells:
-            names = nbp._def_names(cell, set()) if nbp._want_doc(cell) else []
-            cells += [mk_cell(f"show_doc({name})") for name in names] + [cell]
-        self.nb.cells[:] = cells
-        self.nb.has_docs_ = True
-
-
-class RunDocs(nbp.exec_show_docs):
-    "As nbdev's, but each cell of definitions runs before the documentation above it, and imports for type checkers are made."
-
-    def begin(self):
-        super().begin()
-        root = get_config().config_path
-        self.places, self.module = (
-            places(root),
-            {name: module for module, name in lesson_of(root).items()}.get(
-                Path(self.nb.path_).name
-            ),
-        )
-        for cell in self.nb.cells:
-            if cell.cell_type == "code" and EXPORTED & cell.directives_.keys():
-                self.k.run_cell(cell.source.replace("if TYPE_CHECKING:", "if True:"))
-                if self.k.exc:
-                    raise RuntimeError(
-                        f"this cell fails while the pages are made:\n{cell.source}"
-                    ) from self.k.exc
-
-    def __call__(self, cell):
-        if not nbp._is_showdoc(cell):
-            return
-        self.k.cell(cell)
-        if self.k.exc:
-            raise RuntimeError(f"no documentation: {cell.source}") from self.k.exc
-        name, cfg = (
-            re.search(r"show_doc\((\w+)\)", cell.source)[1],
-            settings(get_config().config_path),
-        )
-        _, anchor, line = self.places[f"{self.module}.{name}"]
-        source = f"{cfg['git_url']}/blob/{cfg['branch']}/squadqa/{self.module}.py#L{line}"
-        links = "".join(
-            f'[{word}]({to}){{style="float:right; font-size:smaller; margin-left:1em"}}\n'
-            for word, to in (
-                ("source", source),
-                ("reference", f"reference.qmd#api-{self.module}.{name}"),
-            )
-        )
-        for output in cell.outputs:
-            text = re.sub(
-                r"^\[source\].*\n", "", "".join(output.data["text/markdown"]), count=1, flags=re.M
-            )
-            output.data["text/markdown"] = re.sub(
-                rf"^### {name}$", f"{links}\n### {name} {{#{anchor}}}", text, count=1, flags=re.M
-            )
+def front_matter(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    "Title and description for Quarto, out of the first cell: `# Title` and `> Promise`."
+    title, _, rest = cell.source.partition("\n")
+    promise = re.search(r"^> (.+)$", rest, re.M)
+    head = {"title": title.removeprefix("# ").strip()}
+    if promise:
+        head["description"] = promise[1].strip()
+    text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=10_000)
+    return nbformat.v4.new_raw_cell(f"---\n{text}---")
 
 
-def keep_code(cell):
-    "Exported code stays, open and ready to be folded; the installation is folded; hidden cells and `default_exp` go."
-    if cell.cell_type != "code":
-        return
-    if 'find_spec("squadqa")' in cell.source:
-        cell.source = f'#| code-fold: true\n#| code-summary: "Install squadqa where it is missing"\n{cell.source}'
-    elif {"hide", "default_exp"} & cell.directives_.keys():
-        del cell["source"]
-    elif EXPORTED & cell.directives_.keys() and re.search(r"^(def|class|@)", cell.source, re.M):
-        cell.source = f'#| code-fold: show\n#| code-summary: "Code"\n{cell.source}'
+def directives(source: str) -> set[str]:
+    "The first words of a cell's `#|` lines."
+    return {line[2:].split()[0].rstrip(":") for line in source.splitlines() if line[:2] == "#|"}
 
 
-class PageLinks(Processor):
-    "Names in backticks to their documentation; files of the repository to the repository."
+def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    "A code cell as the page shows it; None for one that is hidden."
+    found = directives(cell.source)
+    if {"hide", "default_exp"} & found:
+        return None
+    lines = cell.source.splitlines()
+    plain = [x for x in lines if not re.match(r"#\|\s*(export|exporti|exports|slow|gpu|net)\b", x)]
+    cell.source = "\n".join(plain).strip("\n")
+    if INSTALL in cell.source:
+        fold(cell, "Install squadqa where it is missing")
+    elif "export" in found and is_helper(cell.source):
+        fold(cell, "Imports and helpers")
+    return cell
 
-    def begin(self):
-        root = get_config().config_path
-        cfg, self.places = settings(root), places(root)
+
+def fold(cell: nbformat.NotebookNode, summary: str) -> None:
+    cell.source = f'#| code-fold: true\n#| code-summary: "{summary}"\n{cell.source}'
+
+
+def is_helper(source: str) -> bool:
+    "Does an exported cell hold nothing that a reader calls: imports, constants, private functions?"
+    kinds = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+    return not any(isinstance(n, kinds) and n.name[0] != "_" for n in ast.parse(source).body)
+
+
+class Links:
+    "Names in backticks to their page; files of the repository to the repository."
+
+    def __init__(self, root: Path, page: str):
+        cfg = settings(root)
         self.blob = f"{cfg['git_url']}/blob/{cfg['branch']}"
-        self.pages, here = {}, Path(self.nb.path_).name
-        for full, (notebook, anchor, _) in self.places.items():
-            module, name = full.split(".")
-            self.pages[f"squadqa.{full}"] = page = f"{notebook}#{anchor}"
-            if f"squadqa.{module}" != UNLINKED and (name not in self.pages or notebook == here):
-                self.pages[name] = page  # the page's own, or the earliest
+        self.up = "../" * page.count("/")
+        self.floor = Path(page).parent
+        self.addresses = reference.addresses(root)
+        self.root = root
 
-    def name(self, match):
-        page = self.pages.get(match[1].removesuffix("()"))
-        return f"[`{match[1]}`]({page})" if page else match[0]
+    def name(self, match: re.Match) -> str:
+        address = self.addresses.get(match[1].removesuffix("()"))
+        return f"[`{match[1]}`]({self.up}reference/{address})" if address else match[0]
 
-    def markdown(self, text):
-        parts = re.split(
-            r"(^```.*?^```|\[[^\]]*\]\([^)]*\))", text, flags=re.M | re.S
-        )  # fences and links stay as they are
-        text = "".join(
-            part if i % 2 else re.sub(r"(?<!`)`([\w.]+(?:\(\))?)`(?!`)", self.name, part)
-            for i, part in enumerate(parts)
-        )
-        return re.sub(r"\]\(\.\./([^)\s]+)\)", rf"]({self.blob}/\1)", text)
+    def markdown(self, text: str) -> str:
+        "Fences, headings and links stay as they are."
+        kept = r"(^```.*?^```|^#{1,6} .+$|\[[^\]]*\]\([^)]*\))"
+        parts = re.split(kept, text, flags=re.M | re.S)
+        for i in range(0, len(parts), 2):
+            parts[i] = re.sub(r"(?<!`)`([\w.]+(?:\(\))?)`(?!`)", self.name, parts[i])
+        return re.sub(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", self.relative, "".join(parts))
 
-    def heading(self, match):
-        "A heading that reads like a function of this page must not take its address."
-        here = {
-            anchor
-            for notebook, anchor, _ in self.places.values()
-            if notebook == Path(self.nb.path_).name
-        }
-        return f"{match[0]} {{#about-{match[2].lower()}}}" if match[2].lower() in here else match[0]
-
-    def cell(self, cell):
-        if cell.cell_type != "markdown":
-            return
-        lines = re.split(r"(^#{2,6} .+$)", cell.source, flags=re.M)  # headings get no links
-        cell.source = "".join(
-            re.sub(r"^(#+) (\w+)$", self.heading, part) if i % 2 else self.markdown(part)
-            for i, part in enumerate(lines)
-        )
+    def relative(self, match: re.Match) -> str:
+        place = os.path.normpath(Path("nbs") / self.floor / match[1]).replace(os.sep, "/")
+        return match[0] if place.startswith("nbs/") else f"]({self.blob}/{place}"
 
 
-class WhereItIs(Processor):
+def where_it_is(root: Path, page: str) -> nbformat.NotebookNode:
     "Open in Colab and view source, at the top of each page."
-
-    def begin(self):
-        cfg, name = settings(get_config().config_path), Path(self.nb.path_).name
-        place = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{name}"
-        badge = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        line = f"{badge}(https://colab.research.google.com/github/{place}) [View source](https://github.com/{place})"
-        cells = [
-            c for c in self.nb.cells if not c.source.strip().startswith(badge)
-        ]  # the lesson's own
-        top = next(i for i, c in enumerate(cells) if c.cell_type == "raw") + 1
-        self.nb.cells[:] = (
-            cells[:top] + [mk_cell(f"::: {{.where}}\n{line}\n:::", "markdown")] + cells[top:]
-        )
+    cfg = settings(root)
+    place = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{page}"
+    badge = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    colab = f"{badge}(https://colab.research.google.com/github/{place})"
+    source = f"[View source](https://github.com/{place})"
+    return nbformat.v4.new_markdown_cell(f"::: {{.where}}\n{colab} {source}\n:::")
 
 
-class Pages(nbp.FilterDefaults):
-    "nbdev's processors, with ours in the place of four of them."
-
-    def base_procs(self):
-        ours = {
-            nbp.add_show_docs: OrderedDocs,
-            nbp.exec_show_docs: RunDocs,
-            nbp.rm_export: keep_code,
-            nbp.add_links: PageLinks,
-        }
-        left_out = (nbp.add_fold, nbp.mv_exports)
-        return [ours.get(p, p) for p in super().base_procs() if p not in left_out] + [WhereItIs]
+def taught(root: Path, page: str) -> list[nbformat.NotebookNode]:
+    "Where the functions of this notebook's module can be looked up."
+    module = {place: name for name, place in reference.homes(root).items()}.get(page)
+    if not module:
+        return []
+    link = f"[squadqa.{module}](../reference/{module}.qmd)"
+    text = f"::: {{.where}}\nThis page makes the module {link}.\n:::"
+    return [nbformat.v4.new_markdown_cell(text)]
 
 
-# --- the page that lists everything
+def make_page(root: Path, page: str) -> nbformat.NotebookNode:
+    "One notebook as a page."
+    book = nbformat.read(root / "nbs" / page, as_version=4)
+    links, cells = Links(root, page), []
+    for cell in book.cells[1:]:
+        if cell.cell_type == "markdown":
+            if cell.source.strip().startswith("[![Open in Colab]"):
+                continue  # the page has a line of its own for it
+            cell.source = links.markdown(cell.source)
+        elif cell.cell_type == "code":
+            cell = code_cell(cell)
+        if cell is not None:
+            cells.append(cell)
+    for number, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = number  # pandoc wants one
+    top = [front_matter(book.cells[0]), where_it_is(root, page)]
+    book.cells = top + cells + taught(root, page)
+    return book
 
 
-def signature(node: ast.stmt) -> str:
-    "How one calls it: names of the parameters, without types."
-    if isinstance(node, ast.ClassDef):
-        return f"class {node.name}"
-    a, n_plain = node.args, len(node.args.posonlyargs + node.args.args) - len(node.args.defaults)
-    plain = [
-        p.arg + ("" if i < n_plain else "=" + ast.unparse(a.defaults[i - n_plain]))
-        for i, p in enumerate(a.posonlyargs + a.args)
-    ]
-    star = [f"*{a.vararg.arg}"] if a.vararg else ["*"] if a.kwonlyargs else []
-    named = [
-        p.arg + (f"={ast.unparse(d)}" if d else "") for p, d in zip(a.kwonlyargs, a.kw_defaults)
-    ]
-    return f"{node.name}({', '.join(plain + star + named + ([f'**{a.kwarg.arg}'] if a.kwarg else []))})"
-
-
-def first_line(node: ast.stmt) -> str:
-    return (ast.get_docstring(node) or "").split("\n")[0]
-
-
-def reference(root: Path) -> str:
-    "reference.qmd: every public function and class by module, each with a link to where it is taught."
-    lessons, lines = lesson_of(root), []
-    names, where = public_names(root), places(root)
-    for module, nodes in names.items():
-        notebook = lessons[module]
-        title = title_of(root / "nbs" / notebook)
-        number = notebook.split("_")[0].lstrip("0")
-        lines += [
-            f"## squadqa.{module} {{#{module}}}",
-            "",
-            f"Lesson {number}, [{title}]({notebook}). {first_line(ast.parse((root / 'squadqa' / f'{module}.py').read_text(encoding='utf-8')))}",
-            "",
-        ]
-        for node in nodes:
-            lines += [
-                f"[`{signature(node)}`]({notebook}#{where[f'{module}.{node.name}'][1]}){{#api-{module}.{node.name}}}",
-                f":   {first_line(node)}",
-                "",
-            ]
-    head = {
-        "title": "Reference",
-        "description": "Every public function and class, by module, with a link to where it is taught.",
-        "repo-actions": False,
-        "toc-depth": 2,
-    }
-    total = sum(map(len, names.values()))
-    intro = (
-        f"{total} functions and classes in {len(names)} modules, in the order of the lessons. A link leads to the lesson, where the code stands with all its "
-        "parameters, the reason for it, and a test. The modules import one by one: `from squadqa.data import load_squad`."
-    )
-    return (
-        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{intro}\n\n"
-        + "\n".join(lines)
-    )
-
-
-# --- all of it
-
-
-def title_of(path: Path) -> str:
-    return "".join(read_nb(path).cells[0].source).split("\n")[0].removeprefix("# ")
-
-
-def lessons(root: Path) -> list[str]:
-    "The lessons in reading order, which is that of the map on the start page; what is not on it comes last."
-    start = root / "nbs" / "index.ipynb"
-    text = (
-        "\n".join("".join(cell.source) for cell in read_nb(start).cells) if start.exists() else ""
-    )
-    order = re.findall(r"^\| \w+ \| \[[^]]*\]\((\w+\.ipynb)\)", text, re.M)
-    here = sorted(path.name for path in (root / "nbs").glob("[0-9]*.ipynb"))
-    return sorted(here, key=lambda name: order.index(name) if name in order else len(order))
+# --- settings of the site
 
 
 def sidebar(root: Path) -> dict:
-    "Every page in reading order, the lessons in sections and with their numbers."
-    contents, pages = [{"text": "Start", "href": "index.ipynb"}], []
-    for name in lessons(root):
-        number = name.split("_")[0]
-        if number in SECTIONS or not pages:
-            contents.append({"section": SECTIONS.get(number, "Lessons"), "contents": (pages := [])})
-        pages.append(
-            {"text": f"{number.lstrip('0')}. {title_of(root / 'nbs' / name)}", "href": name}
-        )
-    pages = [
-        {"text": "Functions and classes", "href": "reference.qmd"},
+    "Every page in reading order, by track."
+    contents = [{"text": "Start", "href": "index.ipynb"}]
+    for floor, names in tracks(root).items():
+        pages = []
+        for name in names:
+            number = Path(name).stem.partition("_")[0]
+            label = f"{int(number)}. " if number.isdigit() else ""
+            pages.append({"text": label + title_of(root / "nbs" / name), "href": name})
+        contents.append({"section": FLOORS[floor], "contents": pages})
+    modules = [{"text": name, "href": f"reference/{name}.qmd"} for name in reference.homes(root)]
+    looking_up = [
         {"text": "Glossary", "href": "glossary.ipynb"},
+        {"text": "When something goes wrong", "href": "troubleshooting.qmd"},
+        {"text": "All functions", "href": "reference/index.qmd"},
     ]
-    return {
-        "website": {
-            "sidebar": {"contents": contents + [{"section": "Reference", "contents": pages}]}
-        }
-    }
+    contents.append({"section": "Look it up", "contents": looking_up + modules})
+    return {"website": {"sidebar": {"contents": contents}}}
 
 
 def site_settings(root: Path) -> dict:
     "What Quarto has to know and settings.ini says."
     cfg = settings(root)
     source = {"icon": "github", "href": cfg["git_url"], "text": "Source code"}
-    return {
-        "website": {
-            "title": cfg["title"],
-            "description": cfg["description"],
-            "site-url": cfg["doc_host"] + cfg["doc_baseurl"],
-            "repo-url": cfg["git_url"],
-            "repo-branch": cfg["branch"],
-            "navbar": {"tools": [source]},
-        }
+    website = {
+        "title": cfg["title"],
+        "description": cfg["description"],
+        "site-url": cfg["doc_host"] + cfg["doc_baseurl"],
+        "repo-url": cfg["git_url"],
+        "repo-branch": cfg["branch"],
+        "navbar": {"tools": [source]},
     }
+    return {"website": website}
+
+
+def write_yaml(path: Path, content: dict) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+# --- all of it
 
 
 def make_pages(root: Path) -> Path:
     "Process everything below root into root/_proc."
-    os.chdir(root)
-    get_config.cache_clear()
-    os.environ["IN_TEST"] = "1"  # as nbdev does: an nbdev_export in a cell does nothing
     pages = root / "_proc"
     shutil.rmtree(pages, ignore_errors=True)
-    pages.mkdir()
-    for path in sorted((root / "nbs").iterdir()):
-        if path.suffix == ".ipynb":
-            nb = read_nb(path)
-            NBProcessor(nb=nb, procs=Pages().procs()).process()
-            write_nb(nb, pages / path.name)
-        elif path.suffix in (".qmd", ".yml") and path.name not in ("nbdev.yml", "sidebar.yml"):
+    for floor in (*FLOORS, "reference"):
+        (pages / floor).mkdir(parents=True)
+    for page in notebooks(root):
+        nbformat.write(make_page(root, page), pages / page)
+    for path in (root / "nbs").iterdir():
+        if path.suffix in (".qmd", ".yml") and path.name not in ("nbdev.yml", "sidebar.yml"):
             shutil.copy(path, pages / path.name)
     shutil.copytree(root / "nbs" / "assets", pages / "assets")
-    (pages / "reference.qmd").write_text(reference(root), encoding="utf-8")
-    for name, content in (("nbdev.yml", site_settings(root)), ("sidebar.yml", sidebar(root))):
-        (pages / name).write_text(
-            yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+    for name, text in reference.pages(root).items():
+        (pages / "reference" / name).write_text(text, encoding="utf-8")
+    write_yaml(pages / "nbdev.yml", site_settings(root))
+    write_yaml(pages / "sidebar.yml", sidebar(root))
     return pages
 
 
 def render(root: Path, pages: Path) -> Path:
-    "Run Quarto on the pages (the outputs are those of the notebooks); what it makes takes the place of root/_docs."
+    "Run Quarto on the pages; what it makes takes the place of root/_docs."
     if not shutil.which("quarto"):
         sys.exit(
-            "The site needs Quarto, which is not on the path: install it from quarto.org, then run make docs again"
+            "The site needs Quarto, which is not on the path: "
+            "install it from quarto.org, then run make docs again"
         )
     subprocess.run(["quarto", "render", "--no-execute"], cwd=pages, check=True)
     shutil.rmtree(root / "_docs", ignore_errors=True)
@@ -385,6 +249,7 @@ def render(root: Path, pages: Path) -> Path:
 
 if __name__ == "__main__":
     done = make_pages(ROOT)
-    print(f"{len(list(done.glob('*.ipynb')) + list(done.glob('*.qmd')))} pages in {done.name}")
+    count = len([*done.rglob("*.ipynb"), *done.rglob("*.qmd")])
+    print(f"{count} pages in {done.name}")
     if "--render" in sys.argv[1:]:
         print(f"the site is in {render(ROOT, done).name}")

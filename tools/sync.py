@@ -1,6 +1,7 @@
-"""Bring everything that is generated in step with its source: `python tools/sync.py`, or `--check` to only look.
+"""Bring everything that is generated in step with its source: `python tools/sync.py [--check]`.
 
 - badges and install cells of the notebooks, from user and repo in settings.ini
+- the tables of the three tracks on the start page, from the notebooks' own titles and minutes
 - the notebooks' metadata (nbdev_clean)
 - the package, from the notebooks (nbdev_export)
 - README.md, from nbs/index.ipynb
@@ -18,6 +19,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ("nbs/**/*.ipynb", "squadqa/*.py", "README.md")
+FLOORS = ("course", "further", "inside")
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+# How the pages of the two other tracks are listed; the course has numbers.
+ORDER = (
+    "moving_from_4x own_data no_answer analysis report architectures generative languages adapters "
+    "performance many_processes serving "
+    "files models processes batching evaluation arguments checkpoints results hub loop_steps "
+    "backends bulk cli exercises trust moved"
+).split()
 
 
 def settings(root: Path) -> dict:
@@ -31,56 +41,125 @@ def set_links(root: Path) -> None:
     "Point every badge and install cell at the repository that settings.ini names."
     cfg = settings(root)
     here = f"{cfg['user']}/{cfg['repo']}"
+    hosts = r"(colab\.research\.google\.com/github/|git\+https://github\.com/|https://github\.com/)"
+    address = re.compile(hosts + r"[\w.-]+/" + re.escape(cfg["repo"]) + r"\b")
     for path in sorted((root / "nbs").rglob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
-        new = re.sub(
-            r"(colab\.research\.google\.com/github/|git\+https://github\.com/|https://github\.com/)[\w.-]+/"
-            + re.escape(cfg["repo"])
-            + r"\b",
-            lambda m: m[1] + here,
-            text,
-        )
+        new = address.sub(lambda match: match[1] + here, text)
         if new != text:
             path.write_text(new, encoding="utf-8")
 
 
+# --- the tables of the start page
+
+
+def read_cells(path: Path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def text_of(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def about(path: Path) -> dict:
+    "Title, promise, minutes and module of a notebook; None for what it does not have."
+    cells = read_cells(path)
+    text = "\n".join(map(text_of, cells))
+    promise = re.search(r"^> (.+)$", text_of(cells[0]), re.M)
+    minutes = re.search(r"\b[Ii]n about (\d+) minutes", text)
+    module = re.search(r"^#\|\s*default_exp (\w+)", text, re.M)
+    return {
+        "title": text_of(cells[0]).split("\n")[0].removeprefix("# "),
+        "promise": promise[1] if promise else "",
+        "minutes": int(minutes[1]) if minutes else None,
+        "module": module[1] if module else None,
+    }
+
+
+def floor(root: Path, name: str) -> list[Path]:
+    "The notebooks of a track, in the order in which they are listed."
+    place = {stem: i for i, stem in enumerate(ORDER)}
+    paths = (root / "nbs" / name).glob("*.ipynb")
+    return sorted(paths, key=lambda path: (place.get(path.stem, len(place)), path.stem))
+
+
+def track_table(root: Path, name: str) -> str:
+    "One track as a Markdown table."
+    cfg, lines, total = settings(root), [], 0
+    for path in floor(root, name):
+        found = about(path)
+        total += found["minutes"] or 0
+        page = f"{name}/{path.name}"
+        place = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{page}"
+        badge = f"[![Open in Colab]({BADGE})](https://colab.research.google.com/github/{place})"
+        number = path.stem.partition("_")[0]
+        label = f"{number} " if number.isdigit() else ""
+        row = [f"[{label}{found['title']}]({page})", found["promise"]]
+        row += (
+            [f"`{found['module']}`"] if name == "inside" else [str(found["minutes"] or ""), badge]
+        )
+        lines.append("| " + " | ".join(row) + " |")
+    if name == "inside":
+        return "\n".join(["| page | about | module |", "|---|---|---|", *lines])
+    head = ["| lesson | what it is about | minutes | Colab |", "|---|---|---:|---|"]
+    end = [f"| | together | {total} | |"] if name == "course" else []
+    return "\n".join([*head, *lines, *end])
+
+
+def write_tables(root: Path) -> None:
+    "Fill the cells `course-table`, `further-table` and `inside-table` of the start page."
+    path = root / "nbs" / "index.ipynb"
+    if not path.exists():
+        return
+    book = json.loads(path.read_text(encoding="utf-8"))
+    for cell in book["cells"]:
+        name = cell["id"].removesuffix("-table")
+        if cell["id"].endswith("-table") and name in FLOORS:
+            cell["source"] = track_table(root, name).splitlines(True)
+    path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# --- README
+
+
 def cell_text(cell: dict) -> str | None:
     "One notebook cell as Markdown; None for a hidden one."
-    source = "".join(cell["source"])
+    source = text_of(cell)
     if re.search(r"^#\|\s*(hide|default_exp)\b", source, re.M):
         return None
     if cell["cell_type"] == "markdown":
         return source
-    code = "\n".join(line for line in source.splitlines() if not line.startswith("#|")).strip()
-    shown = "".join(
-        "".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in cell["outputs"]
-    )
+    lines = [line for line in source.splitlines() if not line.startswith("#|")]
+    code = "\n".join(lines).strip()
+    shown = "".join(map(output_text, cell["outputs"]))
     output = f"\n\n```text\n{shown.rstrip()}\n```" if shown.strip() else ""
     return f"```python\n{code}\n```{output}"
 
 
+def output_text(output: dict) -> str:
+    return "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
+
+
 def write_readme(root: Path) -> None:
-    "README.md out of the index notebook, its relative links made absolute."
+    "README.md out of the start page, its relative links made absolute."
     cfg = settings(root)
-    cells = json.loads((root / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]
-    text = "\n\n".join(t for t in map(cell_text, cells) if t is not None)
+    raw = f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}/{cfg['branch']}"
+    blob = f"{cfg['git_url']}/blob/{cfg['branch']}"
 
-    def absolute(
-        match: re.Match,
-    ) -> str:  # a picture is shown, so it must be the file itself and not the page about it
+    def absolute(match: re.Match) -> str:
+        "A picture is shown, so it must be the file itself and not the page about it."
         place = os.path.normpath(os.path.join("nbs", match[3])).replace(os.sep, "/")
-        site = (
-            f"https://raw.githubusercontent.com/{cfg['user']}/{cfg['repo']}/{cfg['branch']}"
-            if match[1]
-            else f"{cfg['git_url']}/blob/{cfg['branch']}"
-        )
-        return f"{match[1]}[{match[2]}]({site}/{place})"
+        return f"{match[1]}[{match[2]}]({raw if match[1] else blob}/{place})"
 
-    text = re.sub(r"(!?)\[([^\[\]]*)\]\((?!https?:|#|mailto:)([^)\s]+)\)", absolute, text)
-    (root / "README.md").write_text(
-        "<!-- Made from nbs/index.ipynb by tools/sync.py: edit there. -->\n\n" + text + "\n",
-        encoding="utf-8",
-    )
+    texts = map(cell_text, read_cells(root / "nbs" / "index.ipynb"))
+    text = "\n\n".join(text for text in texts if text is not None)
+    relative = r"(!?)\[([^\[\]]*)\]\((?!https?:|#|mailto:)([^)\s]+)\)"
+    text = re.sub(relative, absolute, text)
+    note = "<!-- Made from nbs/index.ipynb by tools/sync.py: edit there. -->\n\n"
+    (root / "README.md").write_text(note + text + "\n", encoding="utf-8")
+
+
+# --- all of it
 
 
 def clean(root: Path, paths: list[Path]) -> None:
@@ -93,48 +172,39 @@ def clean(root: Path, paths: list[Path]) -> None:
 def sync(root: Path) -> None:
     "Regenerate everything below root."
     set_links(root)
-    for command in ("nbdev_clean", "nbdev_export"):
-        subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"from nbdev.{'clean' if command == 'nbdev_clean' else 'doclinks'} import {command} as f; f()",
-            ],
-            cwd=root,
-            check=True,
-        )
+    write_tables(root)
+    for module, command in (("clean", "nbdev_clean"), ("doclinks", "nbdev_export")):
+        code = f"from nbdev.{module} import {command} as f; f()"
+        subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
     write_readme(root)
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
     "The generated files and what they hold."
-    return {
-        str(p.relative_to(root)): p.read_bytes()
-        for pattern in GENERATED
-        for p in sorted(root.glob(pattern))
-    }
+    paths = [path for pattern in GENERATED for path in sorted(root.glob(pattern))]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def copy_sources(root: Path, copy: Path) -> Path:
+    "What generated files are made from, in another folder."
+    copy.mkdir(parents=True)
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for name in ("nbs", "squadqa"):
+        shutil.copytree(root / name, copy / name, symlinks=True, ignore=ignore)
+    for name in ("settings.ini", "_quarto.yml", "README.md", "setup.py"):
+        shutil.copy(root / name, copy / name)
+    return copy
 
 
 def out_of_step() -> list[str]:
     "Generated files that differ from what their sources give; the tree itself is left alone."
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "squadqa"
-        copy.mkdir()
-        for name in ("nbs", "squadqa"):
-            shutil.copytree(
-                ROOT / name,
-                copy / name,
-                symlinks=True,
-                ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
-            )
-        for name in ("settings.ini", "_quarto.yml", "README.md", "setup.py"):
-            shutil.copy(ROOT / name, copy / name)
+        copy = copy_sources(ROOT, Path(folder) / "squadqa")
         before = snapshot(copy)
         sync(copy)
         after = snapshot(copy)
-    return sorted(
-        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
-    )
+    names = before.keys() | after.keys()
+    return sorted(name for name in names if before.get(name) != after.get(name))
 
 
 if __name__ == "__main__":
