@@ -49,13 +49,13 @@ lesson: .venv/ready
 	@$(PY) tools/lesson.py $(N)
 
 test: .venv/ready
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not fuzz"
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 test-all: .venv/ready
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 fuzz: .venv/ready
-	SQUADQA_CASES=$(CASES) $(PY) -m pytest -n $(WORKERS) -m fuzz --timeout 36000 -o session_timeout=36000 tests/test_properties.py
+	SQUADQA_CASES=$(CASES) $(PY) -m pytest -n $(WORKERS) --timeout 36000 -o session_timeout=36000 tests/test_properties.py
 
 types: .venv/ready
 	$(PY) -m mypy squadqa
