@@ -1,4 +1,5 @@
 """Build squadqa from settings.ini, where all of its metadata stand."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -24,9 +25,12 @@ setup(
     keywords=cfg["keywords"],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["squadqa", "squadqa.*"]),
-    package_data={"squadqa": ["sample/*", "starter/*"]},
+    package_data={"squadqa": ["py.typed", "sample/*", "starter/*"]},
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split(),
+        "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
+    },
     zip_safe=False,
 )

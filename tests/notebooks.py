@@ -1,0 +1,117 @@
+"""Notebooks, for the tests that look at them or run them."""
+
+import json
+import multiprocessing
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from conftest import ROOT
+
+NBS = ROOT / "nbs"
+COURSE = sorted((NBS / "course").glob("*.ipynb"))
+FURTHER = sorted((NBS / "further").glob("*.ipynb"))
+INSIDE = sorted((NBS / "inside").glob("*.ipynb"))
+PAGES = sorted(NBS.glob("*.ipynb"))  # the start page and the glossary
+LESSONS = COURSE + FURTHER
+NOTEBOOKS = PAGES + LESSONS + INSIDE
+
+# A lesson that trains says beside a number what is enough for a quick look; the tests take that.
+QUICK = re.compile(r"^(\w+) = [^#\n]+#(.*?)\b([\w.]+) for a quick look", re.M)
+
+# Appended to a lesson: each check says that the stub is untried, refuses a wrong answer, and takes
+# the solution.
+TRY_EXERCISES = """
+def _wrong_answer(*args, **kwargs):
+    return "a wrong answer"
+
+for _name in {names}:
+    _check = globals()["check_" + _name]
+    for _given, _begins in (
+        (globals()[_name], "Not tried yet"),
+        (_wrong_answer, "Not yet"),
+        (globals()[_name + "_solution"], "Right"),
+    ):
+        _said = _check(_given)
+        assert isinstance(_said, str) and _said.startswith(_begins), (_name, _begins, _said)
+"""
+
+
+def name_of(path: Path) -> str:
+    "Such as course/03_labeling."
+    here = path.relative_to(NBS) if path.is_relative_to(NBS) else Path(path.name)
+    return here.with_suffix("").as_posix()
+
+
+def cells(path: Path) -> list[dict]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def sources(path: Path, kind: str) -> list[str]:
+    return [source(c) for c in cells(path) if c["cell_type"] == kind]
+
+
+def exercises(path: Path) -> list[str]:
+    "The names of a notebook's exercises."
+    return re.findall(r"^def (\w+)_solution\(", "\n".join(sources(path, "code")), re.M)
+
+
+def is_export(text: str) -> bool:
+    return bool(re.search(r"^#\|\s*export\b", text, re.M))
+
+
+def quick(text: str) -> str:
+    "A cell with its numbers replaced by those for a quick look."
+    return QUICK.sub(r"\1 = \3  #\2", text)
+
+
+def run_in_this_process(path: Path, report) -> None:
+    "Run all code cells in IPython, as a kernel would; tell the first error, or None."
+    import matplotlib
+    from IPython.core.interactiveshell import InteractiveShell
+
+    matplotlib.use("Agg")
+    os.chdir(path.parent)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # what the cells print is not looked at here
+    shell = InteractiveShell.instance()
+    shell.enable_gui = lambda gui=None: None
+    code = [(c["id"], quick(source(c))) for c in cells(path) if c["cell_type"] == "code"]
+    names = exercises(path)
+    if names:
+        code.append(("exercises", TRY_EXERCISES.format(names=names)))
+    for name, text in code:
+        done = shell.run_cell(text, store_history=False)
+        error = done.error_before_exec or done.error_in_exec
+        if error is not None:
+            report.put(f"cell {name}: {type(error).__name__}: {error}")
+            return
+    report.put(None)
+
+
+def run(path: Path, seconds: float = 300) -> float:
+    """Run a notebook in a fork of this process, which has the libraries loaded already; seconds.
+
+    A failing cell raises an AssertionError that names it."""
+    import datasets  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
+
+    start, context = time.perf_counter(), multiprocessing.get_context("fork")
+    report = context.Queue()
+    process = context.Process(target=run_in_this_process, args=(path, report))
+    process.start()
+    try:
+        error = report.get(timeout=seconds)
+    except Exception:
+        process.kill()
+        raise AssertionError(f"{name_of(path)} did not end within {seconds:.0f} s") from None
+    process.join(20)
+    assert error is None, f"{name_of(path)}, {error}"
+    return time.perf_counter() - start
