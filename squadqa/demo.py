@@ -11,13 +11,11 @@ __all__ = ['CSS', 'MAX_CONTEXT', 'MAX_QUESTION', 'MAX_TOP_K', 'MAX_WINDOWS', 'EX
 import re
 import socket
 import threading
-import time
 import webbrowser
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 from .data import load_squad
 
@@ -203,17 +201,11 @@ def build_demo(
     qa: Callable,  # a `QuestionAnswerer`, or whatever is called like one
     *,
     examples: Sequence[tuple[str, str]] | None = None,  # (context, question); None: the sample's
-    is_listening: Callable[[str], bool] | None = None,  # does this session wait? None: all do
 ) -> "gradio.Blocks":  # not launched yet
     "Build the page: context and question on one side, the answer on the other."
     gr = _gradio()
     pairs = sample_questions() if examples is None else list(examples)
     first = pairs[0] if pairs else ("", "")
-
-    def answer(context, question, top_k, may_be_empty, request: gr.Request):
-        if is_listening and not is_listening(request.session_hash):
-            return ""  # nobody waits for this answer
-        return reply(qa, context, question, top_k, may_be_empty)
 
     with gr.Blocks(title="squadqa: ask a text", analytics_enabled=False) as page:
         gr.Markdown(INTRO)
@@ -249,7 +241,7 @@ def build_demo(
             )
         gr.on(
             [ask.click, question.submit],
-            answer,
+            partial(reply, qa),
             [context, question, top_k, may_be_empty],
             result,
             api_visibility="private",
@@ -278,12 +270,11 @@ class Guard:
 
     def __init__(
         self,
+        app: Callable,  # what is guarded, an ASGI application
         port: int,  # of the page
-        app: Callable | None = None,  # what is guarded (ASGI); may be set later
     ):
-        self.hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         self.app = app
-        self.listening = Counter()  # open connections for answers, by session
+        self.hosts = {f"{HOST}:{port}", f"localhost:{port}"}
 
     def refusal(
         self,
@@ -318,27 +309,7 @@ class Guard:
             kind = [(b"content-type", b"text/plain; charset=utf-8")]
             await send({"type": "http.response.start", "status": status, "headers": kind})
             return await send({"type": "http.response.body", "body": sentence.encode()})
-        session = ""
-        if scope["path"].endswith("/queue/data"):
-            session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-        self.listening[session] += 1
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            self.listening[session] -= 1
-            if not self.listening[session]:
-                del self.listening[session]
-
-    def is_listening(
-        self,
-        session: str,  # as the page calls itself
-        seconds: float = 1.0,  # how long to wait for it: it asks first and listens then
-    ) -> bool:
-        "Does somebody wait for the answers of this session?"
-        end = time.monotonic() + seconds
-        while session not in self.listening and time.monotonic() < end:
-            time.sleep(0.01)
-        return session in self.listening
+        await self.app(scope, receive, send)
 
 # %% ../nbs/further/serving.ipynb #serve
 def _theme(gr):
@@ -407,10 +378,9 @@ def _guarded(qa: Callable, port: int) -> Guard:
     from fastapi import FastAPI
 
     gr = _gradio()
-    guard = Guard(port)
-    guard.app = gr.mount_gradio_app(
+    app = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
-        build_demo(qa, is_listening=guard.is_listening),
+        build_demo(qa),
         path="/",
         root_path="",
         allowed_paths=[],
@@ -425,7 +395,7 @@ def _guarded(qa: Callable, port: int) -> Guard:
         pwa=False,
         ssr_mode=False,
     )
-    return guard
+    return Guard(app, port)
 
 
 def serve(
@@ -440,8 +410,8 @@ def serve(
     import uvicorn
 
     listener = _listen(port)
-    guard = _guarded(qa, listener.getsockname()[1])
-    config = uvicorn.Config(guard, log_level="error", ws="none", timeout_graceful_shutdown=2)
+    app = _guarded(qa, listener.getsockname()[1])
+    config = uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=2)
     page = RunningPage(uvicorn.Server(config), listener)
     print(f"Ask on {page.url} (Ctrl-C ends it)", flush=True)
     if open_browser:

@@ -9,7 +9,6 @@ __all__ = ['READERS', 'shown', 'user_path', 'input_file', 'read_text', 'parse_js
 
 # %% ../nbs/inside/files.ipynb #export-imports
 import csv
-import io
 import json
 import os
 import reprlib
@@ -266,18 +265,16 @@ def answer_lists(
     if answers is None:
         return None
     keys = ("text", "answer_start")
+    for answer in answers if isinstance(answers, list) else [answers]:
+        for key in keys:
+            if not isinstance(answer, dict) or key not in answer:
+                raise ValueError(f"{where}: {shown(answer)} has no {key!r}")
     if isinstance(answers, list):
-        for answer in answers:
-            if not isinstance(answer, dict):
-                raise ValueError(f"{where}: {shown(answer)} has no 'text' and 'answer_start'")
-            check_columns(answer, where, keys)
         return {key: [answer[key] for answer in answers] for key in keys}
-    return {key: take(answers, key, list, where, **_null(answers, key)) for key in keys}
-
-
-def _null(answers, key: str) -> dict:
-    "A null instead of a list stays one; a missing list is an error"
-    return {"default": None} if isinstance(answers, dict) and key in answers else {}
+    for key in keys:
+        if answers[key] is not None and not isinstance(answers[key], list):
+            raise ValueError(f"{where}: {key} is {shown(answers[key])}, not a list")
+    return {key: answers[key] for key in keys}
 
 # %% ../nbs/inside/files.ipynb #squad-rows
 def _children(parent, key: str, where: str) -> Iterator[tuple[str, dict]]:
@@ -287,7 +284,10 @@ def _children(parent, key: str, where: str) -> Iterator[tuple[str, dict]]:
     except ValueError as e:
         raise ValueError(f"{e}{_LAYOUT}") from None
     for n, child in enumerate(found):
-        yield f"{where}: {key}[{n}]", child
+        at = f"{where}: {key}[{n}]"
+        if not isinstance(child, dict):
+            raise ValueError(f"{at} is {shown(child)}, not an object{_LAYOUT}")
+        yield at, child
 
 
 def walk_squad(
@@ -301,7 +301,7 @@ def walk_squad(
                 raise ValueError(f"{at_paragraph} has no 'context'{_LAYOUT}")
             for at, qa in _children(paragraph, "qas", at_paragraph):
                 for key in ("id", "question"):
-                    if not isinstance(qa, dict) or key not in qa:
+                    if key not in qa:
                         raise ValueError(f"{at} has no {key!r}{_LAYOUT}")
                 yield at, article, paragraph, qa
 
@@ -360,23 +360,27 @@ def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[
         ) from None
 
 # %% ../nbs/inside/files.ipynb #read-parquet
-def _parquet_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
-    number = 0
+@contextmanager
+def _reading_parquet(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            if len(set(names)) < len(names):
-                raise ValueError("several columns have the same name")
-            wanted = None if columns is None else [name for name in columns if name in names]
-            if wanted == []:
-                wanted = None  # the caller says which columns are missing
-            for batch in file.iter_batches(1000, columns=wanted):
-                for values in batch.to_pylist():
-                    yield Row(f"{path}, row {number}", values)
-                    number += 1
+        yield
     except (pa.ArrowException, OSError, ValueError, OverflowError) as e:
         text = " ".join(str(e).split())
         raise ValueError(f"{path} is not Parquet, or damaged: {text[:200]}") from None
+
+
+def _parquet_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
+    with _reading_parquet(path):
+        names = pq.read_schema(path).names
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} has several columns with the same name")
+    wanted = [name for name in columns or names if name in names]
+    with _reading_parquet(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        number = 0
+        for batch in file.iter_batches(1000, columns=wanted or names):
+            for values in batch.to_pylist():
+                yield Row(f"{path}, row {number}", values)
+                number += 1
 
 # %% ../nbs/inside/files.ipynb #read-json
 def _json_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
