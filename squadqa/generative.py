@@ -5,20 +5,18 @@
 # %% auto #0
 __all__ = ['require_seq2seq', 'load_generative', 'check_generative', 'prompt_layout', 'prompt', 'prompt_windows', 'window_chars',
            'prepare_generative_features', 'target_scores', 'until_end', 'answer_windows', 'window_odds', 'best_windows',
-           'generate_answers', 'evaluate_generative', 'GenerativeTrainer', 'generative_arguments',
-           'build_generative_trainer', 'generative_card', 'load_for_generation', 'run_generative',
-           'fine_tune_generative']
+           'generate_answers', 'evaluate_generative', 'GenerativeTrainer', 'safe_precision', 'build_generative_trainer',
+           'generative_card', 'load_to_write', 'fine_tune_generative']
 
 # %% ../nbs/further/generative.ipynb #export-imports
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
 from datasets import Dataset, DatasetDict
 from tqdm.auto import tqdm
 from transformers import (
@@ -33,11 +31,11 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from .arguments import training_arguments
+from .arguments import Hyperparameters, choose_hyperparameters
 from .batching import WindowCollator, make_features
-from .checkpoints import prepare_output_dir
+from .checkpoints import open_run, unheard_is_fine
 from .evaluation import Evaluation
-from .hub import describe_run, model_card
+from .hub import describe_run, model_card, open_push
 from squadqa.inference import (
     Asked,
     ContextTokens,
@@ -48,10 +46,16 @@ from squadqa.inference import (
 )
 from .labeling import answer_chars
 from .metrics import squad_scores
-from .models import check_fit, load_tokenizer, require_fast
-from .processes import choose_precision
+from .models import check_fit, require_fast
 from .results import FineTuneResult
-from .trainer import EpochOrder, QATrainer, load_training_data, run_training
+from .trainer import EpochOrder, QATrainer
+from squadqa.training import (
+    load_for_training,
+    pick_precision,
+    read_columns,
+    run_training,
+    training_arguments,
+)
 from .windows import check_lengths
 
 # %% ../nbs/further/generative.ipynb #load-generative
@@ -477,7 +481,7 @@ def evaluate_generative(
 
 # %% ../nbs/further/generative.ipynb #generative-trainer
 class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
-    "`Seq2SeqTrainer` with squadqa's batches and checkpoints; its evaluation adds EM and F1 of `evaluate_generative` to the loss."
+    "`Seq2SeqTrainer` with squadqa's batches; its evaluation gives EM and F1 besides the loss."
 
     examples, options = None, {}  # what to score, and options of `evaluate_generative`
 
@@ -502,26 +506,20 @@ class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
         return output
 
 
-def generative_arguments(
-    output_dir: str | Path,  # where checkpoints go
-    *,
-    mixed_precision: str = "auto",  # "auto": bf16 where the hardware computes in it, else none
-    **options,  # of `training_arguments`
-) -> Seq2SeqTrainingArguments:  # for `GenerativeTrainer`
-    "The arguments of `fine_tune`, but fp16 only where it is asked for: T5 overflows in it."
-    if mixed_precision == "auto" and choose_precision() == "fp16":
-        mixed_precision = "no"
-    plain = training_arguments(output_dir, mixed_precision=mixed_precision, **options)
-    return Seq2SeqTrainingArguments(
-        **{f.name: getattr(plain, f.name) for f in fields(plain) if f.init}
-    )
+def safe_precision(
+    settings: Hyperparameters,  # of the run
+) -> Hyperparameters:  # fp16 only where it was asked for
+    "T5 overflows in fp16, so 'auto' does not choose it."
+    if settings.mixed_precision == "auto" and pick_precision(settings) == "fp16":
+        return replace(settings, mixed_precision="no")
+    return settings
 
 
 def build_generative_trainer(
     model: PreTrainedModel,  # that writes answers
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
     data: DatasetDict,  # train, and validation if there is one
-    args: Seq2SeqTrainingArguments,  # from `generative_arguments`
+    args: Seq2SeqTrainingArguments,  # from `training_arguments`
     *,
     teach_empty: bool = True,  # of `prepare_generative_features`
     scoring: dict
@@ -529,16 +527,10 @@ def build_generative_trainer(
     **lengths,  # max_length, stride
 ) -> GenerativeTrainer:  # ready to train
     "Features, collator and evaluation around a model."
-    train, evaluation = (
-        make_features(
-            data["train"],
-            prepare_generative_features,
-            tokenizer,
-            teach_empty=teach_empty,
-            **lengths,
-        ),
-        None,
+    train = make_features(
+        data["train"], prepare_generative_features, tokenizer, teach_empty=teach_empty, **lengths
     )
+    evaluation = None
     if "validation" in data:
         evaluation = make_features(
             data["validation"], prepare_generative_features, tokenizer, **lengths
@@ -547,14 +539,12 @@ def build_generative_trainer(
         model,
         args,
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-        train_dataset=train,
+        train_dataset=read_columns(model, train),
         eval_dataset=evaluation,
         processing_class=tokenizer,
     )
-    trainer.examples, trainer.options = (
-        data.get("validation"),
-        {"batch_size": args.per_device_eval_batch_size} | lengths | (scoring or {}),
-    )
+    trainer.examples = data.get("validation")
+    trainer.options = {"batch_size": args.per_device_eval_batch_size} | lengths | (scoring or {})
     trainer.add_callback(EpochOrder(trainer))
     if args.disable_tqdm:
         trainer.remove_callback(PrinterCallback)
@@ -572,130 +562,68 @@ def generative_card(
     return card.replace("for extractive question answering", "for generative question answering")
 
 # %% ../nbs/further/generative.ipynb #fine-tune-generative
-def load_for_generation(
-    model: str | Path | PreTrainedModel,  # a Hub id, a folder, or a model
-    tokenizer: PreTrainedTokenizerBase | None,  # for a model that was built in memory
-    data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
-    *,
-    max_length: int = 384,  # tokens in a window
-    seed: int = 42,  # of the dropout
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, DatasetDict]:  # ready to train
-    "Model, tokenizer and data, checked one by one and against each other."
-    in_memory = isinstance(model, torch.nn.Module)
-    if in_memory:
-        require_seq2seq(model)
-    if in_memory and not (tokenizer or model.name_or_path):
-        raise ValueError("pass tokenizer=: this model was built in memory and names none")
-    data = load_training_data(data)
-    set_seed(seed)
-    name, model = (
-        (model.name_or_path, model) if in_memory else (model, load_generative(model).float())
-    )
-    tokenizer = tokenizer or load_tokenizer(name)
-    check_generative(model, tokenizer, max_length)
-    return model, tokenizer, data
-
-
-def run_generative(
-    trainer: GenerativeTrainer,  # from `build_generative_trainer`
-    checkpoint: Path | None,  # to continue from
-    settings: dict,  # for the model card
-    push_to_hub: bool | str = False,  # True or a repository name: upload the result
-) -> FineTuneResult:  # best scores, history, throughput
-    "`run_training` with the model card of a model that writes."
-    return run_training(trainer, checkpoint, settings, push_to_hub, card=generative_card)
-
-
-def _ready(
-    model,
-    tokenizer,
-    data,
-    output_dir,
-    recipe: dict,
-    options: dict,
-    scoring: dict,
-    precision,
-    evaluate_every,
-    resume,
-    overwrite,
-    more: dict,
-) -> tuple:
-    "Trainer and checkpoint of a run; the folder comes late, so that nothing is thrown away for a run that cannot start"
-    model, tokenizer, data = load_for_generation(
-        model, tokenizer, data, max_length=options["max_length"], seed=recipe["seed"]
-    )
-    args = generative_arguments(
-        output_dir,
-        **recipe,
-        mixed_precision=precision,
-        evaluate_every=evaluate_every,
-        has_validation="validation" in data,
-        **more,
-    )
-    checkpoint = prepare_output_dir(output_dir, resume=resume, overwrite=overwrite)
-    return build_generative_trainer(
-        model, tokenizer, data, args, scoring=scoring, **options
-    ), checkpoint
+def load_to_write(
+    name: str | Path,  # a Hub id or a folder
+) -> PreTrainedModel:  # float32: what was stored in 16 bits would learn in 16 bits
+    "A model that writes answers, ready to learn."
+    return load_generative(name).float()
 
 
 def fine_tune_generative(
-    model: str
-    | Path
-    | PreTrainedModel,  # a Hub id ("google/flan-t5-small", "facebook/bart-base"), a folder, or a model
-    data: str
-    | Path
-    | dict
-    | DatasetDict,  # what `load_squad` takes, or splits: train, and validation if you have it
+    model: str | Path | PreTrainedModel,  # a Hub id ("google/flan-t5-small"), a folder, or a model
+    data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
     output_dir: str | Path,  # a new or empty folder for checkpoints, model and results
     *,
-    epochs: float = 3,  # passes over the training windows
+    epochs: float | None = None,  # passes over the training windows; None, here and below: recipe
     learning_rate: float = 1e-4,  # at the top of the schedule; T5 likes 3e-4, BART 3e-5
-    weight_decay: float = 0.01,  # AdamW; not for biases and normalisation weights
-    batch_size: int = 8,  # windows per device and step
-    max_length: int = 384,  # tokens in a window, question and special tokens included
-    stride: int = 128,  # tokens that neighbouring windows share
-    teach_empty: bool = True,  # a window without the answer gets the target ''; False: it is left out
+    weight_decay: float | None = None,  # AdamW; not for biases and normalisation weights
+    batch_size: int | None = None,  # windows per device and batch
+    max_length: int | None = None,  # tokens in a window, question and special tokens included
+    stride: int | None = None,  # tokens that neighbouring windows share
+    teach_empty: bool = True,  # a window without the answer gets the target ''; False: left out
     num_beams: int = 4,  # of the evaluations
     max_answer_length: int = 30,  # tokens in the longest answer, of the evaluations
-    null_threshold: float
-    | None = None,  # of the evaluations; 0 for data with unanswerable questions
-    mixed_precision: str = "auto",  # "auto", "no", "fp16", "bf16"
-    evaluate_every: str
-    | int = "epoch",  # "epoch", a number of steps, or "no"; a checkpoint is saved as often
+    null_threshold: float | None = None,  # of the evaluations; 0 where some have no answer
+    mixed_precision: str | None = None,  # "auto", "no", "fp16", "bf16"
+    evaluate_every: str | int | None = None,  # "epoch", a number of steps, or "no"; saved as often
     resume: bool = False,  # continue from the last checkpoint in output_dir
-    overwrite: bool = False,  # throw away what an earlier run left in output_dir
+    overwrite: bool = False,  # replace what an earlier run left in output_dir
     push_to_hub: bool | str = False,  # True or a repository name: upload the result
-    seed: int = 42,  # of the order of the batches and the dropout
+    seed: int | None = None,  # of the order of the batches and the dropout
     tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
-    **training_args,  # any other field of `transformers.TrainingArguments`
+    **more,  # other fields of `Hyperparameters`, or any of `TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
-    "Teach a model to write answers, and keep the weights with the best F1. Keywords, checkpoints and result are those of `fine_tune`."
-    recipe = dict(
+    "Teach a model to write answers, and keep the weights with the best F1, as `fine_tune` does."
+    settings = choose_hyperparameters(
+        model,
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         batch_size=batch_size,
+        max_length=max_length,
+        stride=stride,
+        mixed_precision=mixed_precision,
+        evaluate_every=evaluate_every,
         seed=seed,
+        **more,
     )
-    options, settings = (
-        dict(max_length=max_length, stride=stride, teach_empty=teach_empty),
-        describe_run(model, data) | recipe,
-    )
-    scoring = dict(
-        num_beams=num_beams, max_answer_length=max_answer_length, null_threshold=null_threshold
-    )
-    run = _ready(
-        model,
-        tokenizer,
-        data,
-        output_dir,
-        recipe,
-        options,
-        scoring,
-        mixed_precision,
-        evaluate_every,
-        resume,
-        overwrite,
-        training_args,
-    )
-    return run_generative(*run, settings | options | scoring, push_to_hub)
+    settings = safe_precision(settings)
+    lengths = {"max_length": settings.max_length, "stride": settings.stride}
+    scoring = {
+        "num_beams": num_beams,
+        "max_answer_length": max_answer_length,
+        "null_threshold": null_threshold,
+    }
+    about = describe_run(model, data) | {"teach_empty": teach_empty} | scoring
+    with open_run(output_dir, resume=resume, overwrite=overwrite) as folder, unheard_is_fine():
+        model, tokenizer, data = load_for_training(
+            model, tokenizer, data, settings, load=load_to_write, check=check_generative
+        )
+        push = open_push(folder, push_to_hub, settings)
+        args = training_arguments(
+            folder.path, settings, "validation" in data, kind=Seq2SeqTrainingArguments
+        )
+        trainer = build_generative_trainer(
+            model, tokenizer, data, args, teach_empty=teach_empty, scoring=scoring, **lengths
+        )
+        return run_training(trainer, data, folder, settings, about, push, card=generative_card)
