@@ -109,7 +109,7 @@ MAX_QUESTION = 1_000  # characters
 
 MAX_TOP_K = 10  # answers to show
 
-MAX_WINDOWS = 64  # windows that the model reads for one question
+MAX_WINDOWS = 32  # windows that the model reads for one question
 
 
 def check_text(
