@@ -1,0 +1,215 @@
+"""Hyperparameters: every value that makes no sense is refused in one sentence, and one set of names serves everybody."""
+
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from transformers import Seq2SeqTrainingArguments, TrainingArguments
+
+from squadqa.arguments import OWN, RECIPES, SAME_AS, Hyperparameters, choose_hyperparameters
+from squadqa.training import pick_precision, run_identity, training_arguments
+
+NAN, INF = float("nan"), float("inf")
+NUMBERS = [one.name for one in fields(Hyperparameters) if one.type in (int, float, int | None)]
+
+WRONG = {
+    "epochs": (0, -1, INF, NAN, "3", True, None),
+    "learning_rate": (0, -1e-3, NAN, INF, "2e-5", None),
+    "weight_decay": (-1, NAN, INF),
+    "batch_size": (0, -8, 2.5, True, "8"),
+    "max_length": (0, -1, 128.0),
+    "stride": (-1, NAN),
+    "padding": (True, "longest", None),
+    "mixed_precision": ("half", True, None),
+    "evaluate_every": ("often", 0, -5, 2.5, True, None),
+    "eval_on_start": (1, "yes"),
+    "seed": (-1, 2**32, 4.2, NAN),
+    "gradient_accumulation_steps": (0, -1, 1.5),
+    "warmup_steps": (-1, NAN, INF, 10.5),
+    "max_steps": (0, -2, 3.5),
+    "max_grad_norm": (-1, NAN, INF),
+    "eval_batch_size": (0, -1),
+    "logging_steps": (0, -1, 2.5),
+    "save_steps": (-1, 2.5),
+    "save_total_limit": (0, -1, None),
+    "report_to": ("clipboard", ["tensorboard", "clipboard"], 5),
+    "use_cpu": ("yes", 1),
+    "disable_tqdm": (2,),
+    "hub_private_repo": ("no",),
+}
+
+
+@pytest.mark.parametrize("name, value", [(n, v) for n, values in WRONG.items() for v in values])
+def test_a_value_that_makes_no_sense_is_named(name, value):
+    with pytest.raises(ValueError) as error:
+        Hyperparameters(**{name: value})
+    said = str(error.value)
+    assert name in said and "\n" not in said and len(said) > len(name) + 15
+    told = value if name != "report_to" or isinstance(value, int) else "clipboard"
+    assert repr(told) in said or str(told) in said
+
+
+def test_every_number_is_tried():
+    assert set(NUMBERS) <= WRONG.keys()
+
+
+def test_windows_must_advance():
+    with pytest.raises(ValueError, match="stride=128 must be less than max_length=128: lower"):
+        Hyperparameters(max_length=128)
+    assert Hyperparameters(max_length=129).windows == {
+        "max_length": 129,
+        "stride": 128,
+        "padding": False,
+    }
+
+
+def test_a_tracker_must_be_installed(monkeypatch):
+    monkeypatch.setattr(
+        "transformers.integrations.get_available_reporting_integrations", lambda: ["wandb"]
+    )
+    with pytest.raises(ValueError, match="report_to='tensorboard' is not installed.*'wandb'"):
+        Hyperparameters(report_to="tensorboard")
+    assert Hyperparameters(report_to=["wandb"]).report_to == ["wandb"]
+
+
+def test_what_is_right_is_taken():
+    settings = Hyperparameters(epochs=0.5, max_grad_norm=0, warmup_steps=10, evaluate_every=7)
+    assert replace(settings, max_steps=3, save_steps=0, seed=0).max_steps == 3
+    with pytest.raises(ValueError, match="batch_size=0"):
+        replace(settings, batch_size=0)
+
+
+def test_every_field_is_explained():
+    "The command line's help is made of this."
+    for one in fields(Hyperparameters):
+        assert len(one.metadata["help"]) > 10, one.name
+
+
+def test_recipes():
+    course = choose_hyperparameters("bert")
+    assert (course.epochs, course.learning_rate) == (3, 2e-5)
+    assert (course.weight_decay, course.batch_size) == (0.01, 8)
+    assert course == Hyperparameters() == choose_hyperparameters("me/any") == choose_hyperparameters()
+    small = choose_hyperparameters("minilm")
+    assert (small.learning_rate, small.batch_size, small.warmup_steps) == (2e-4, 16, 0.1)
+    start = choose_hyperparameters("starter", batch_size=None, learning_rate=1e-3)
+    assert (start.learning_rate, start.batch_size, start.warmup_steps) == (1e-3, 16, 0.1)
+    assert set(RECIPES) == {"bert", "minilm", "starter"}
+
+
+def test_names_of_transformers_are_folded():
+    settings = choose_hyperparameters(
+        num_train_epochs=2,
+        per_device_train_batch_size=4,
+        per_device_eval_batch_size=5,
+        warmup_ratio=0.2,
+        adam_beta2=0.98,
+    )
+    assert (settings.epochs, settings.batch_size, settings.eval_batch_size) == (2, 4, 5)
+    assert settings.warmup_steps == 0.2 and settings.training_args == {"adam_beta2": 0.98}
+    assert settings.used()["epochs"] == 2 and settings.used()["adam_beta2"] == 0.98
+    assert choose_hyperparameters(num_train_epochs=2, epochs=2).epochs == 2
+    with pytest.raises(ValueError, match="num_train_epochs=0 must|epochs=0 must"):
+        choose_hyperparameters(num_train_epochs=0)
+    with pytest.raises(ValueError, match="num_train_epochs=2 contradicts epochs=3: pass one"):
+        choose_hyperparameters(epochs=3, num_train_epochs=2)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_chosen_here_is_not_taken(name):
+    with pytest.raises(ValueError, match=f"^{name}=True is not taken: "):
+        choose_hyperparameters(**{name: True})
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    with pytest.raises(ValueError, match="batchsize=4 is no setting.*did you mean batch_size"):
+        choose_hyperparameters(batchsize=4)
+
+
+def test_names_of_transformers_exist():
+    "Who renames a field of TrainingArguments is noticed."
+    theirs = {one.name for one in fields(TrainingArguments)}
+    assert set(SAME_AS) - {"warmup_ratio"} <= theirs and set(OWN) <= theirs
+
+
+def test_the_token_stays_here(tmp_path):
+    settings = choose_hyperparameters(hub_token="hf_secret", hub_model_id="me/mine")
+    assert "hf_secret" not in repr(settings) and "hf_secret" not in str(settings.used())
+    args = training_arguments(tmp_path, settings)
+    assert "hf_secret" not in str(vars(args)) and args.hub_token is None and not args.push_to_hub
+
+
+def test_training_arguments(tmp_path):
+    settings = choose_hyperparameters(
+        "minilm", evaluate_every=7, max_steps=9, max_grad_norm=0.5, lr_scheduler_type="cosine"
+    )
+    args = training_arguments(tmp_path, settings)
+    assert (args.learning_rate, args.per_device_train_batch_size) == (2e-4, 16)
+    assert (args.eval_steps, args.save_steps, args.max_steps) == (7, 7, 9)
+    assert (args.warmup_steps, args.max_grad_norm) == (0.1, 0.5)
+    assert args.lr_scheduler_type == "cosine" and args.per_device_eval_batch_size == 64
+    assert args.load_best_model_at_end and args.metric_for_best_model == "f1"
+    assert args.optim == "adamw_torch_fused" and args.dataloader_pin_memory is False
+    assert args.data_seed == args.seed == 42 and args.save_total_limit is None
+    plain = training_arguments(tmp_path, settings, has_validation=False)
+    assert plain.eval_strategy == "no" and not plain.load_best_model_at_end
+    assert isinstance(
+        training_arguments(tmp_path, settings, kind=Seq2SeqTrainingArguments),
+        Seq2SeqTrainingArguments,
+    )
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16", "auto"])
+def test_precision_never_chooses_the_device(precision, asked, monkeypatch):
+    "Only who asks for the CPU leaves an accelerator alone; where there is none, there is nothing to leave."
+    for there in (True, False):
+        heard = {}
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda there=there: there)
+        settings = Hyperparameters(mixed_precision=precision, use_cpu=asked)
+        training_arguments("runs/x", settings, kind=lambda where, **kw: heard.update(kw))
+        assert heard["use_cpu"] == (asked or not there)
+
+
+def test_asked_for_the_cpu_beside_a_gpu(monkeypatch):
+    "'auto' follows the device that computes."
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **kwargs: False)
+    assert pick_precision(Hyperparameters()) == "fp16"
+    assert pick_precision(Hyperparameters(use_cpu=True)) in ("no", "bf16")
+    assert pick_precision(Hyperparameters(use_cpu=True, mixed_precision="no")) == "no"
+
+
+def test_what_must_be_the_same_to_resume(small_data):
+    "Batches, rate and data count; how often one looks at them does not."
+    identity = lambda data=small_data, together=8, **given: run_identity(
+        "trainer", data, 100, together, choose_hyperparameters(**given), "no"
+    )
+    now = identity()
+    for other in (
+        dict(learning_rate=1e-4),
+        dict(seed=1),
+        dict(max_length=300),
+        dict(weight_decay=0),
+        dict(warmup_steps=5),
+        dict(lr_scheduler_type="cosine"),
+        dict(together=16),
+    ):
+        assert identity(**other) != now, other
+    same = dict(logging_steps=3, evaluate_every=9, dataloader_num_workers=2, hub_token="x", epochs=9)
+    assert identity(**same) == now
+    edited = small_data["train"].to_list()
+    edited[5]["context"] = edited[5]["context"].replace("e", "a", 1)
+    changed = dict(small_data) | {"train": small_data["train"].from_list(edited)}
+    assert identity(data=changed) != now
+    shuffled = dict(small_data) | {"validation": small_data["validation"].shuffle(seed=0)}
+    assert identity(data=shuffled) != now
+
+
+def test_reading_the_settings_is_light():
+    "The command line reads names, defaults and help texts before it loads torch."
+    code = "import sys, squadqa.arguments; print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
