@@ -128,7 +128,8 @@ def question_labels(
 ) -> dict[
     str, tuple[list[str], Sequence[str]]
 ]:  # name of a division -> label of each question, and all labels in their order
-    "The usual ways to divide questions. Lengths are in words; of several answers the shortest counts."
+    """The usual ways to divide questions. Lengths are in words; of several answers the shortest
+    counts."""
     examples = list(examples)
     if n_windows is not None and len(n_windows) != len(examples):
         raise ValueError(f"{len(examples)} examples, but {len(n_windows)} numbers of windows")
@@ -298,7 +299,8 @@ def flip_test(
     n_resamples: int = 10_000,  # random choices of signs
     seed: int = 0,  # of the choices
 ) -> float:  # two-sided p-value; at least 1 / (n_resamples + 1)
-    "If the models were alike, each difference could as well have the other sign: how often is the sum then at least as far from 0?"
+    """If the models were alike, each difference could as well have the other sign: how often is the
+    sum then at least as far from 0?"""
     differences, rng = np.asarray(differences, float), np.random.default_rng(seed)
     sizes, counts = np.unique(
         np.abs(differences[differences != 0]), return_counts=True
@@ -338,7 +340,8 @@ def compare_predictions(
     confidence: float = 0.95,  # of the interval
     seed: int = 0,  # of the draws
 ) -> dict[str, Difference]:  # exact_match and f1
-    "Paired: bootstrap intervals of the differences; p-values from McNemar's exact test (EM) and from flipped signs (F1)."
+    """Paired: bootstrap intervals of the differences; p-values from McNemar's exact test (EM) and
+    from flipped signs (F1)."""
     examples = list(examples)
     one, two = (np.stack(list(per_question(p, examples).values()), 1) for p in (first, second))
     changes = two - one

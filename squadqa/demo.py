@@ -125,6 +125,8 @@ def check_text(
             f"The {name} has {len(text):,} characters; this page takes {limit:,} at the most. "
             "Shorten it."
         )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"The {name} holds half a character (a surrogate): type it anew.")
     return text
 
 # %% ../nbs/further/serving.ipynb #check-work
@@ -261,7 +263,7 @@ ROUTES = (
     ("GET", r"/(config|theme\.css|favicon\.ico|manifest\.json)?"),
     ("GET", r"/(assets|static|svelte)/.*"),
     ("GET", r"/gradio_api/(startup-events|queue/data|heartbeat/\w+)"),
-    ("POST", r"/gradio_api/(queue/join|cancel)"),
+    ("POST", r"/gradio_api/(queue/join|run/predict|cancel)"),
 )
 
 

@@ -21,48 +21,17 @@ from types import GeneratorType, SimpleNamespace
 import numpy as np
 import torch
 import transformers
-from transformers import (
-    AutoModelForQuestionAnswering,
-    Pipeline,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForQuestionAnswering, Pipeline, PreTrainedConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from squadqa.answering import (
-    MIN_ROOM,
-    NO_SPAN,
-    Asked,
-    AskOptions,
-    Candidates,
-    ContextTokens,
-    PairLayout,
-    Window,
-    as_answers,
-    as_pairs,
-    chunks,
-    decode,
-    find_candidates,
-    log_total,
-    make_windows,
-    pair_layout,
-    prepare_questions,
-    tokenize_contexts,
-    window_masks,
-    window_stride,
-    word_offsets,
-)
+from .answering import AskOptions, Asked, Candidates, ContextTokens, MIN_ROOM, NO_SPAN
+from .answering import PairLayout, Window, as_answers, as_pairs, chunks, decode
+from .answering import find_candidates, log_total, make_windows, pair_layout
+from .answering import prepare_questions, tokenize_contexts, window_masks
+from .answering import window_stride, word_offsets
 from .batching import predict_logits
-from squadqa.models import (
-    check_fit,
-    load_model,
-    load_tokenizer,
-    max_tokens,
-    read_settings,
-    require_fast,
-    resolve_model,
-    save_settings,
-)
+from .models import check_fit, load_model, load_tokenizer, max_tokens, read_settings
+from .models import require_fast, resolve_model, save_settings
 from .processes import cast, pick_device
 
 _logger = logging.getLogger(__name__)
@@ -434,8 +403,9 @@ class QuestionAnsweringPipeline(Pipeline):
 class RestoredPipeline:
     "What `restore_pipeline` changed. In a `with` block, it is undone at the end."
 
-    def __init__(self, before: dict | None, removed: str | None):
-        self.before, self.removed, self.active = before, removed, True
+    def __init__(self, before: dict | None = None, removed: str | None = None):
+        self.before, self.removed = before, removed
+        self.active = bool(before or removed)
 
     def undo(self) -> None:
         "Leave transformers as it was. A second time, nothing happens."
@@ -466,36 +436,37 @@ class _Probe:
         pass
 
 
-def _register() -> RestoredPipeline:
-    "Take the task off the list of removed ones, and register it"
-    registry = transformers.pipelines.PIPELINE_REGISTRY
-    before = registry.supported_tasks.pop(TASK, None)
+def _make_room() -> RestoredPipeline:
+    "Take the task off the list of removed ones, and off that of known ones"
+    before = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks.pop(TASK, None)
     removed = getattr(transformers.pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
-    registry.register_pipeline(
+    return RestoredPipeline(before, removed)
+
+
+def _register() -> None:
+    "Register the task, and see that its name is taken"
+    transformers.pipelines.PIPELINE_REGISTRY.register_pipeline(
         TASK,
         pipeline_class=QuestionAnsweringPipeline,
         pt_model=AutoModelForQuestionAnswering,
         default={"model": OLD_MODEL},
         type="text",
     )
-    return RestoredPipeline(before, removed)
+    probe = SimpleNamespace(config=PreTrainedConfig())
+    transformers.pipeline(TASK, model=probe, pipeline_class=_Probe)
 
 
 def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
     'Let `transformers.pipeline("question-answering", ...)` work again. Twice is as good as once.'
-    restored = None
+    restored = RestoredPipeline()
     try:
         known = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks.get(TASK)
         if known and known["impl"] is QuestionAnsweringPipeline:
-            restored = RestoredPipeline(None, None)
-            restored.active = False  # whoever restored it first undoes it
-            return restored
-        restored = _register()
-        probe = SimpleNamespace(config=PreTrainedConfig())
-        transformers.pipeline(TASK, model=probe, pipeline_class=_Probe)
+            return restored  # whoever restored it first undoes it
+        restored = _make_room()
+        _register()
     except Exception as e:
-        if restored:
-            restored.undo()
+        restored.undo()
         raise RuntimeError(
             f"transformers {transformers.__version__} keeps its pipelines in another way than "
             "squadqa knows: use squadqa.inference.pipeline, which needs no list of theirs"

@@ -121,7 +121,8 @@ _ELIDED = {code: re.compile(_words(words) + "['’ʼ]", re.I) for code, words in
 
 
 def _is_marked(text: str, match: re.Match) -> bool:
-    "Whether a combining mark touches the match: then it is a part of a word, though `\\b` can't see that"
+    """Whether a combining mark touches the match: then it is a part of a word, though `\\b` can't
+    see that"""
     return any(
         unicodedata.category(c).startswith("M")
         for c in text[: match.start()][-1:] + text[match.end() :][:1]
@@ -221,7 +222,8 @@ def f1_in(
     language: str,  # a code like "de"
     rules: str = "unicode",  # "unicode" or "mlqa"
 ) -> float:  # 0..1
-    "The best F1 against any reference, over the language's words; without references 1.0 for an empty prediction."
+    """The best F1 against any reference, over the language's words; without references 1.0 for an
+    empty prediction."""
     words = answer_tokens(prediction, language, rules)
     if not golds:
         return float(not words)

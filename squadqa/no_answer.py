@@ -113,7 +113,8 @@ def find_threshold(
     references: Iterable[dict],  # dicts with id and answers
     metric: str = "f1",  # "f1" or "exact": what shall be best
 ) -> float:  # predict "" where null_score - score is above it
-    "The threshold with the best mean score on these examples; of several the lowest, which keeps silent most."
+    """The threshold with the best mean score on these examples; of several the lowest, which keeps
+    silent most."""
     if metric not in ("exact", "f1"):
         raise ValueError(f"metric={metric!r} is none of 'exact', 'f1'")
     each = score_each(predictions, references)
@@ -129,7 +130,8 @@ def v2_scores(
 ) -> dict[
     str, float
 ]:  # exact, f1, total, the same with HasAns_ and NoAns_, best_exact, best_exact_thresh, best_f1, best_f1_thresh
-    "SQuAD v2.0 scores in percent. A group without questions has no entries; the best_ values may use the references, and so flatter."
+    """SQuAD v2.0 scores in percent. A group without questions has no entries; the best_ values may
+    use the references, and so flatter."""
     rows = [
         p | {"no_answer_probability": d}
         for p, d in zip(predictions, score_differences(predictions))
@@ -237,7 +239,8 @@ def gather_evidence(
     | Sequence[dict],  # from `prepare_validation_features`: example_id, offset_mapping, cls_index
     predictions: Sequence[dict],  # from `postprocess` or `apply_threshold`
 ) -> Evidence:  # in the order of the predictions
-    "Collect what the confidence of each prediction is made of: the context and CLS of all its windows count."
+    """Collect what the confidence of each prediction is made of: the context and CLS of all its
+    windows count."""
     table = windows_of(features, predictions)
     rows, counted = np.concatenate(table), offset_arrays(features)[0] >= 0
     counted[
@@ -303,7 +306,8 @@ def expected_calibration_error(
     right: Sequence[float],  # (examples,) is the answer right? 0 or 1
     bins: int = 10,  # of equal width
 ) -> float:  # 0..1: 0 is perfect
-    "Mean distance of confidence and accuracy over the bins, weighted by their answers (Guo et al. 2017, arXiv:1706.04599)."
+    """Mean distance of confidence and accuracy over the bins, weighted by their answers (Guo et al.
+    2017, arXiv:1706.04599)."""
     table = reliability(confidences, right, bins)
     gaps = np.abs(table.accuracy - table.confidence)
     return float(np.nansum(table.counts * gaps) / table.counts.sum())
@@ -326,7 +330,8 @@ def fit_temperature(
     low: float = 0.05,  # least temperature to try
     high: float = 20.0,  # highest
 ) -> float:  # above 1 the model was too sure, below 1 not sure enough
-    "The temperature whose confidences have the least log loss: a grid, ever finer around its best point."
+    """The temperature whose confidences have the least log loss: a grid, ever finer around its best
+    point."""
     right = np.asarray(right, bool)
     if right.shape != evidence.margins.shape:
         raise ValueError(

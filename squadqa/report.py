@@ -187,7 +187,8 @@ def error_table(
     n: int = 20,  # errors to show, the worst first
     around: int | None = 150,  # characters to show beside marks; None: whole contexts
 ) -> str:  # an HTML table; `REPORT_CSS` goes with it
-    "Errors with expected and predicted answers marked in their contexts. Whatever the texts hold, they are shown as text."
+    """Errors with expected and predicted answers marked in their contexts. Whatever the texts hold,
+    they are shown as text."""
     examples, texts = list(examples), by_id(predictions)
     scores = per_question(texts, examples)
     starts = {} if isinstance(predictions, dict) else {p["id"]: p.get("start") for p in predictions}
