@@ -403,9 +403,8 @@ class QuestionAnsweringPipeline(Pipeline):
 class RestoredPipeline:
     "What `restore_pipeline` changed. In a `with` block, it is undone at the end."
 
-    def __init__(self, before: dict | None = None, removed: str | None = None):
-        self.before, self.removed = before, removed
-        self.active = bool(before or removed)
+    def __init__(self, active: bool, before: dict | None = None, removed: str | None = None):
+        self.active, self.before, self.removed = active, before, removed
 
     def undo(self) -> None:
         "Leave transformers as it was. A second time, nothing happens."
@@ -440,7 +439,7 @@ def _make_room() -> RestoredPipeline:
     "Take the task off the list of removed ones, and off that of known ones"
     before = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks.pop(TASK, None)
     removed = getattr(transformers.pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
-    return RestoredPipeline(before, removed)
+    return RestoredPipeline(True, before, removed)
 
 
 def _register() -> None:
@@ -458,7 +457,7 @@ def _register() -> None:
 
 def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
     'Let `transformers.pipeline("question-answering", ...)` work again. Twice is as good as once.'
-    restored = RestoredPipeline()
+    restored = RestoredPipeline(active=False)
     try:
         known = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks.get(TASK)
         if known and known["impl"] is QuestionAnsweringPipeline:
