@@ -1,20 +1,17 @@
-"""Asking: the answer is a slice of its context whatever comes in, and the same one whatever else is asked at the time."""
+"""Asking: an answer is a slice of its context, and the same one whatever else is asked then."""
 
-import copy
+import inspect
 import itertools
 import json
+import logging
 import math
-import platform
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, tiny_config
 from hypothesis import HealthCheck, given, settings, strategies as st
-from squadqa.performance import Int8Linear, PackedLinear, can_pack, make_quick
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -25,13 +22,18 @@ from transformers import (
 from squadqa.batching import predict_logits
 from squadqa.evaluation import evaluate_model
 from squadqa.inference import (
+    NO_SPAN,
+    AskOptions,
     QuestionAnswerer,
+    chunks,
+    decode,
+    log_total,
     make_windows,
-    pipeline,
     tokenize_contexts,
     window_stride,
+    word_offsets,
 )
-from squadqa.models import load_model, load_tokenizer
+from squadqa.models import load_model, load_tokenizer, resolve_model
 from squadqa.validation import trim_offsets
 from squadqa.windows import context_index, find_cls, tokenize_windows
 
@@ -295,7 +297,7 @@ def rigged(tokenizer, kind: str, wanted):
             out.start_logits[row, start] = out.end_logits[row, end] = 5.0
         return out
 
-    forward.__signature__ = __import__("inspect").signature(real)
+    forward.__signature__ = inspect.signature(real)
     model.forward = forward
     return model
 
@@ -453,144 +455,135 @@ def test_no_span_at_all(tiny):
     ) == [tiny("Who?", " ")]
 
 
-# The old style, the starter, fewer bits
-
-
-def test_pipeline_in_the_old_style(tiny_folder):
-    question_answerer = pipeline(
-        "question-answering", model=str(tiny_folder), tokenizer=str(tiny_folder), device=-1
-    )
-    context = (
-        "\n🦦 Otters come by three rivers — Aln, Breamish and Till — and rest\nbetween them.\n"
-    )
-    found = question_answerer(question="Which rivers do 🦦 otters use?", context=context)
-    assert (
-        set(found) == {"score", "start", "end", "answer"}
-        and found["answer"] == context[found["start"] : found["end"]]
-    )
-    with pytest.raises(ValueError, match="'question-answering' only"):
-        pipeline("summarization")
-    with pytest.raises(ValueError, match="top_k"):
-        pipeline("question-answering", model=str(tiny_folder), top_k=3)
+# Engines, the starter, thresholds, fingerprints
 
 
 def test_fewer_bits(tiny_folder):
-    for dtype in ("int8", "bfloat16", torch.float32):
+    for dtype in ("bfloat16", torch.float32):
         assert QuestionAnswerer(tiny_folder, dtype=dtype)("Who?", "The cat waited.")["answer"]
-    with pytest.raises(ValueError, match="dtype='int4'"):
-        QuestionAnswerer(tiny_folder, dtype="int4")
 
 
-def linears(model: torch.nn.Module, kind: type) -> int:
-    return sum(type(m) is kind for m in model.modules())
-
-
-def test_a_model_that_is_loaded_by_name_is_packed(tiny_folder):
-    "The same scores as those of the plain model, whose layers stay what they are."
-    plain = load_model(tiny_folder)
-    before, given = linears(plain, torch.nn.Linear), QuestionAnswerer(plain, device="cpu")
-    packed = QuestionAnswerer(tiny_folder, device="cpu")
-    assert before and (
-        linears(packed.model, PackedLinear),
-        linears(packed.model, torch.nn.Linear),
-    ) == ((before - 1, 1) if can_pack(plain) else (0, before))  # the head stays
-    for words in (1, 9, 80, 700):
-        context = "The cat waited on the quay since noon. " * words
-        a, b = (qa("Who waited?", context, top_k=3) for qa in (packed, given))
-        assert [x["score"] for x in a] == pytest.approx([x["score"] for x in b], abs=1e-4)
-    assert (
-        given.model is plain
-        and linears(plain, torch.nn.Linear) == before
-        and all(p.requires_grad for p in plain.parameters())
-    )
-    ids = torch.ones(1, 8, dtype=torch.long)
-    plain(input_ids=ids, start_positions=ids[:, 0], end_positions=ids[:, 0]).loss.backward()
-    assert all(
-        m.weight.grad is not None for m in plain.modules() if type(m) is torch.nn.Linear
-    )  # it can be trained on
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped into memory"
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"dtype": "int4"}, "dtype='int4' is none of"),
+        ({"dtype": "int8"}, "dtype='int8' is gone.*'bfloat16'"),
+        ({"backend": "jax"}, "backend='jax' is not available, only 'torch'"),
+    ],
 )
-def test_a_packed_model_lets_go_of_the_file_of_weights(tiny_folder):
-    "It would lie in memory a second time."
-    maps = lambda: Path("/proc/self/maps").read_text().count(str(tiny_folder / "model.safetensors"))
-    plain = load_model(tiny_folder)
-    mapped = maps()
-    answerers = [
-        QuestionAnswerer(tiny_folder, device="cpu", dtype=dtype)
-        for dtype in (None, "int8", "bfloat16")
-    ]
-    if not can_pack(plain):
-        pytest.skip("this PyTorch is built without oneDNN")
-    assert (
-        mapped
-        and maps() == mapped
-        and all(qa("Who?", "The cat waited.")["answer"] for qa in answerers)
-    )
-    del plain
-    assert maps() < mapped
+def test_engines_that_are_not_there(options, said, tiny_folder):
+    with pytest.raises(ValueError, match=said):
+        QuestionAnswerer(tiny_folder, **options)
 
 
-FILL = """
-import resource, torch, squadqa.modeling
-def fill(): blocks = [torch.ones(1 << 18) for _ in range(16)]  # 1 MiB each
-fill()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10): fill()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
+def test_an_engine_is_one_method(tiny_folder):
+    "Whoever replaces window_logits has replaced the engine."
+
+    class Engine(QuestionAnswerer):
+        def window_logits(self, windows, batch_size=None):
+            shape = len(windows), max(len(w.features["input_ids"]) for w in windows)
+            start = np.zeros(shape, np.float32)
+            start[:, windows[0].first] = 9
+            return start, start
+
+    assert Engine(tiny_folder)("Who waited?", "Cats waited.")["answer"] == "Cats"
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc",
-    reason="how other C libraries keep freed memory is their own affair",
-)
-def test_freed_memory_stays_at_hand():
-    "A page costs time when the system gives it anew; ten rounds would take 8,000 of them or more."
-    told = subprocess.run(
-        [sys.executable, "-c", FILL], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert int(told.stdout) < 3_000
-
-
-def test_integers_answer_with_spans(tiny, minilm):
-    whole = QuestionAnswerer(tiny.model, minilm, dtype="int8")
-    assert linears(whole.model, Int8Linear) and not linears(tiny.model, Int8Linear)
-    for text in (
-        "x",
-        "The cat waited on the quay since noon. " * 60,
-        "日本語のテキスト、句読点。" * 9,
-    ):
-        check_answers(whole("Who waited?", text, top_k=3), text, 3)
+def test_a_fingerprint_tells_models_apart(tiny_folder, minilm, tmp_path):
+    shutil.copytree(tiny_folder, tmp_path / "copy")
+    one, same = QuestionAnswerer(tiny_folder), QuestionAnswerer(tmp_path / "copy")
+    assert one.fingerprint == same.fingerprint == one.fingerprint and len(one.fingerprint) == 64
+    other = load_model(tiny_folder)
+    with torch.no_grad():
+        other.qa_outputs.bias[0] += 1e-3
+    assert QuestionAnswerer(other, minilm).fingerprint != one.fingerprint
+    other = load_model(tiny_folder)
+    other.config.layer_norm_eps = 0.5
+    assert QuestionAnswerer(other, minilm).fingerprint != one.fingerprint
+    assert QuestionAnswerer(tiny_folder, dtype="bfloat16").fingerprint != one.fingerprint
 
 
 def test_a_stored_threshold_is_used(tiny_folder, tmp_path):
-    import shutil
-
     answers = {}
     for threshold in (-1e4, 1e4):
         folder = shutil.copytree(tiny_folder, tmp_path / str(threshold))
         (folder / "squadqa.json").write_text(json.dumps({"null_threshold": threshold}))
-        answers[threshold] = QuestionAnswerer(folder)(
-            "Who?", "The cat waited.", handle_impossible_answer=True
-        )["answer"]
+        found = QuestionAnswerer(folder)("Who?", "A cat.", handle_impossible_answer=True)
+        answers[threshold] = found["answer"]
     assert answers[-1e4] == "" and answers[1e4] != ""
 
 
-def test_the_starter(capsys):
-    answerer = QuestionAnswerer()
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "starter" in said and "EM" in said
+def test_the_starter(caplog, capsys):
+    with caplog.at_level(logging.INFO, "squadqa.inference"):
+        answerer = QuestionAnswerer()
+    assert "starter" in caplog.text and "EM" in caplog.text and not capsys.readouterr().out
     context = "His cat had waited on the quay since noon, and the lamp was lit at eight."
-    assert answerer("Where did the cat wait?", context)["answer"] in (
-        "quay",
-        "the quay",
-        "on the quay",
-    )
-    assert answerer("When was the lamp lit?", context)["answer"] in ("eight", "at eight")
-    assert all(p.requires_grad for p in load_model("starter").parameters())  # it can be trained on
+    assert answerer("Where did the cat wait?", context)["answer"].endswith("quay")
+    assert answerer("When was the lamp lit?", context)["answer"].endswith("eight")
+
+
+def logits_for(asked, high):
+    "Logits of -2, but {word: value} from `high` in every window that holds the word."
+    width = max(len(w.features["input_ids"]) for w in asked.windows)
+    logits = np.full((2, len(asked.windows), width), -2.0)
+    for word, value in high.items():
+        place = asked.context.text.index(word)
+        token = int(np.searchsorted(asked.context.ends, place, "right"))
+        for row, w in enumerate(asked.windows):
+            if w.begin <= token < w.end:
+                logits[:, row, w.first + token - w.begin] = value
+    return logits
+
+
+def test_equal_texts_share_the_probability(tiny):
+    (twice,) = tiny.prepare([("Which?", "The lamp is red. Red light is the best.")])
+    logits = logits_for(twice, {"red": 15.0, "Red": 15.0})
+    found = {a["answer"]: round(a["score"], 2) for a in decode([twice], *logits, top_k=3)[0]}
+    assert found == {"red": 0.25, "Red": 0.25, "red. Red": 0.25}
+
+
+def test_the_threshold_is_exceeded_and_not_equalled(tiny):
+    context = "In 1998 she saw 3 of them, in 2024 there were 41. " * 2
+    (asked,) = tiny.prepare([("How many?", context)], AskOptions(max_seq_len=32, doc_stride=8))
+    assert len(asked.windows) > 1
+    unsure = logits_for(asked, {"41": 3.0})
+    unsure[:, :, 0] = 4.0  # CLS of every window: the null score is 8, the best span's 6
+    unsure[:, -1, 0] = 3.5  # but 7 in the last window, and the smallest counts
+    answer = {t: decode([asked], *unsure, null_threshold=t)[0][0]["answer"] for t in (0, 0.99, 1)}
+    assert answer == {0: "", 0.99: "", 1: "41"}
+    assert decode([asked], *unsure)[0][0]["answer"] == "41"
+
+
+def test_fewer_spans_than_wanted(tiny):
+    (few,) = tiny.prepare([("Who?", "Ada.")])
+    found = decode([few], *np.zeros((2, 1, 30)), top_k=50)[0]
+    assert sorted(a["answer"] for a in found) == [".", "Ada", "Ada."]
+    words = "uncharacteristically otherworldliness"
+    (asked,) = tiny.prepare([("Which?", words)], AskOptions(align_to_words=True))
+    assert len(decode([asked], *np.zeros((2, 1, 60)), top_k=3)[0]) == 3  # many tokens, three spans
+    (blank,) = tiny.prepare([("Who?", " \n ")])
+    assert decode([blank], *np.zeros((2, 1, 30)), top_k=5) == [[NO_SPAN]]
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        decode([few], np.full((1, 30), np.nan), np.zeros((1, 30)))
+
+
+def test_a_softmax_never_overflows():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4, 12)) * 10
+    logits[:, 9:] = -np.inf
+    oracle = torch.logsumexp(torch.tensor(logits).flatten(), 0)
+    assert np.isclose(log_total(logits), oracle) and log_total(logits + 5000) < np.inf
+    assert log_total(np.full((2, 3), -np.inf)) == 0
+
+
+def test_words_are_widened_and_chunks_cut():
+    offsets = np.array([[0, 2], [2, 5], [6, 9], [9, 10]])
+    wide = word_offsets(offsets, [0, 0, 1, None])
+    assert wide.tolist() == [[0, 5], [0, 5], [6, 9], [9, 10]]
+    pair = "Who?", "x" * 30
+    assert [len(c) for c in chunks([pair] * 600)] == [256, 256, 88]
+    assert [len(c) for c in chunks([pair] * 7, characters=60)] == [2, 2, 2, 1]
+    assert len(next(chunks(itertools.repeat(pair)))) == 256 and not list(chunks([]))
 
 
 def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):
@@ -631,10 +624,6 @@ def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):
 
 
 def test_a_wrong_encoder_is_refused(tmp_path):
-    import shutil
-
-    from squadqa.models import resolve_model
-
     folder = shutil.copytree(resolve_model("starter"), tmp_path / "starter")
     about = json.loads((folder / "squadqa.json").read_text())
     (folder / "squadqa.json").write_text(json.dumps(about | {"base_sha256": "0" * 64}))
@@ -642,60 +631,8 @@ def test_a_wrong_encoder_is_refused(tmp_path):
         load_model(folder)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_without_the_encoder_both_ways_out_are_told(monkeypatch):
-    monkeypatch.setattr("squadqa.windows.offline_minilm", lambda: None)
+    monkeypatch.setattr("squadqa.models.offline_minilm", lambda: None)
     with pytest.raises(ValueError, match=r"(?s)pip install 'squadqa\[offline\]'.*"):
         QuestionAnswerer()
-
-
-# A quicker forward pass computes what the plain one does
-
-QUICK = CONFIGS | {
-    "albert": CONFIGS["bert"] | dict(embedding_size=16),
-    "gpt2": dict(n_embd=16, n_layer=2, n_head=2),
-    "modernbert": CONFIGS["bert"]
-    | dict(num_hidden_layers=3, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0),
-}
-BY_WINDOW = {
-    "bert",
-    "roberta",
-    "distilbert",
-    "electra",
-    "albert",
-    "gpt2",
-    "modernbert",
-}  # the others have an attention of their own
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("kind", QUICK)
-def test_quick_models_compute_the_same(kind, side):
-    "Windows of several lengths beside each other: also where tokens look back only (gpt2), or at their neighbours (modernbert)."
-    set_seed(1)
-    model = AutoModelForQuestionAnswering.from_config(
-        AutoConfig.for_model(kind, vocab_size=100, **QUICK[kind])
-    ).eval()
-    mask = torch.ones(4, 40, dtype=torch.long)
-    for row, n in enumerate((0, 3, 17, 30)):
-        mask[row, :n] = 0
-    if side == "right":
-        mask = mask.flip(1)
-    ids = torch.randint(5, 100, mask.shape)
-    with torch.inference_mode():
-        plain = model(input_ids=ids, attention_mask=mask)
-        quick = make_quick(copy.deepcopy(model))
-        found = quick(input_ids=ids, attention_mask=mask)
-        fewer = make_quick(copy.deepcopy(model), "bfloat16")(input_ids=ids, attention_mask=mask)
-    by_window = quick.config._attn_implementation == "squadqa_windows"
-    assert (
-        by_window == (kind in BY_WINDOW and can_pack(model))
-        and model.config._attn_implementation != "squadqa_windows"
-    )
-    for name in ("start_logits", "end_logits"):
-        assert torch.allclose(found[name][mask.bool()], plain[name][mask.bool()], atol=1e-5)
-        assert (fewer[name] - plain[name])[mask.bool()].abs().mean() < 0.03 * plain[name][
-            mask.bool()
-        ].std() and fewer[name].dtype == torch.float32
-        assert (
-            plain[name][mask.bool()].std() > 1e-4
-        )  # logits that differ, or equality would mean nothing
