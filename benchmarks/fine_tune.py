@@ -1,4 +1,5 @@
-"""Fine-tune minilm on the SQuAD training part and score it on the whole v1.1 validation set, with the commands that users run.
+"""Fine-tune minilm on the SQuAD training part and score it on the whole v1.1 validation set, with
+the commands that users run.
 
     SQUADQA_DATA=... python benchmarks/fine_tune.py [RUN_FOLDER]
 

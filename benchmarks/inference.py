@@ -1,11 +1,16 @@
-"""`QuestionAnswerer` beside transformers' old pipeline, the bare forward pass and int8, on the same questions in the same run.
+"""`QuestionAnswerer` beside transformers' old pipeline, the bare forward pass and int8, on the same
+questions in the same run.
 
-    python benchmarks/inference.py --data FOLDER --old-python PYTHON [--questions 1000 --texts 20 --repeat 3]
+    python benchmarks/inference.py --data FOLDER --old-python PYTHON [--questions 1000 --texts 20
+    --repeat 3]
 
-FOLDER holds dev-v1.1.json; PYTHON has transformers 4.57 and torch (an environment of its own). Writes results/inference.json.
-transformers imports accelerate and scipy where they are installed, which takes 90 MiB: to compare memory, give the other environment the
+FOLDER holds dev-v1.1.json; PYTHON has transformers 4.57 and torch (an environment of its own).
+Writes results/inference.json.
+transformers imports accelerate and scipy where they are installed, which takes 90 MiB: to
+compare memory, give the other environment the
 versions that squadqa's has. What it has is noted as old_versions.
-Each variant is a process of its own. They take turns: 250 questions each, then the next (one long text, or one question when asked one
+Each variant is a process of its own. They take turns: 250 questions each, then the next (one
+long text, or one question when asked one
 by one). Medians of the rounds are compared; long texts have one round.
 """
 
@@ -27,7 +32,8 @@ LONGEST = 15  # tokens in an answer: the old pipeline's default, for both
 def questions_of(
     folder: Path, n: int, long: bool, n_texts: int = 20
 ) -> tuple[list[dict], list[dict]]:
-    "Pairs to ask and their reference answers: the first n questions, or texts of 20,000 characters with five questions each"
+    """Pairs to ask and their reference answers: the first n questions, or texts of 20,000
+    characters with five questions each"""
     from squadqa.data import load_squad
 
     dev = load_squad(folder / "dev-v1.1.json")["validation"]
@@ -48,7 +54,8 @@ def questions_of(
 
 
 def peak_mib() -> float:
-    "The most memory that this process had; ru_maxrss would begin with that of the process that started it."
+    """The most memory that this process had; ru_maxrss would begin with that of the process that
+    started it."""
     return next(
         int(line.split()[1]) / 1024
         for line in open("/proc/self/status")
@@ -57,7 +64,8 @@ def peak_mib() -> float:
 
 
 def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
-    "Answers the questions that standard input names, one range (begin end) a line, each with a line of JSON; at its end tells the memory"
+    """Answers the questions that standard input names, one range (begin end) a line, each with a
+    line of JSON; at its end tells the memory"""
     import torch
 
     from squadqa.batching import WindowCollator
@@ -107,7 +115,8 @@ def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
 
 
 def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> dict[str, dict]:
-    """All commands answer the same questions, a chunk each in turn, so that a machine whose speed wavers is as fast for one as for the other.
+    """All commands answer the same questions, a chunk each in turn, so that a machine whose speed
+    wavers is as fast for one as for the other.
     Of each: seconds of each round, answers of the first, peak_mib, and what else its lines tell."""
     start = lambda command: subprocess.Popen(
         list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -149,7 +158,8 @@ def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> 
 
 
 def cause(qa, pair: dict, old: dict) -> str:
-    "Why the old pipeline answers otherwise: do as it does, one thing after the other, until its answer comes out"
+    """Why the old pipeline answers otherwise: do as it does, one thing after the other, until its
+    answer comes out"""
     from squadqa.batching import predict_logits
     from squadqa.inference import AskOptions, log_total, window_masks
     from squadqa.postprocessing import find_spans

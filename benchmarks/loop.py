@@ -1,8 +1,10 @@
-"""Time per step of `train_loop` against `fine_tune`, on the same work: minilm, the sample, the same batches, fp32, no evaluation.
+"""Time per step of `train_loop` against `fine_tune`, on the same work: minilm, the sample, the same
+batches, fp32, no evaluation.
 
     python benchmarks/loop.py
 
-A step's time is the median distance between two calls of the optimizer; the engines take turns, twice each.
+A step's time is the median distance between two calls of the optimizer; the engines take turns,
+twice each.
 """
 
 import json

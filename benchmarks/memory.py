@@ -1,4 +1,5 @@
-"""Does bulk prediction need more memory for more questions? A tiny random model answers 10,000 and 100,000 of them.
+"""Does bulk prediction need more memory for more questions? A tiny random model answers 10,000 and
+100,000 of them.
 
 python benchmarks/memory.py  ->  results/memory.json
 """

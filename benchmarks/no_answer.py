@@ -1,9 +1,13 @@
-"""Fine-tune the starter on questions with and without an answer, and see what a searched threshold is worth.
+"""Fine-tune the starter on questions with and without an answer, and see what a searched threshold
+is worth.
 
-    python benchmarks/no_answer.py --data FOLDER --output runs/no-answer [--epochs 1 --learning-rate 1e-4]
+    python benchmarks/no_answer.py --data FOLDER --output runs/no-answer [--epochs 1
+    --learning-rate 1e-4]
 
-FOLDER holds train-v1.1-part.json and dev-v2.0-part.json. The v2.0 articles are sorted by title; every second one is trained on, the others
-are scored. Of the scored articles every second one is fold 0, the others are fold 1: each fold is answered with the threshold that was
+FOLDER holds train-v1.1-part.json and dev-v2.0-part.json. The v2.0 articles are sorted by title;
+every second one is trained on, the others
+are scored. Of the scored articles every second one is fold 0, the others are fold 1: each fold
+is answered with the threshold that was
 searched on the other one. Writes results/no_answer.json; the predictions stay in the output folder.
 """
 

@@ -1,8 +1,10 @@
-"""The question-answering pipeline of transformers 4.57, timed. Run by inference.py with a Python that has that version.
+"""The question-answering pipeline of transformers 4.57, timed. Run by inference.py with a Python
+that has that version.
 
     python old_pipeline.py MODEL QUESTIONS.json BATCH_SIZE THREADS
 
-Answers the questions that standard input names, one range (begin end) a line, each with a line of JSON.
+Answers the questions that standard input names, one range (begin end) a line, each with a line
+of JSON.
 """
 
 import importlib.metadata
@@ -15,7 +17,8 @@ import transformers
 
 
 def peak_mib() -> float:
-    "The most memory that this process had; ru_maxrss would begin with that of the process that started it."
+    """The most memory that this process had; ru_maxrss would begin with that of the process that
+    started it."""
     return next(
         int(line.split()[1]) / 1024
         for line in open("/proc/self/status")

@@ -1,4 +1,5 @@
-"""Time decoding and scoring of the whole v1.1 validation set against a literal loop by the course's rule.
+"""Time decoding and scoring of the whole v1.1 validation set against a literal loop by the course's
+rule.
 
 SQUADQA_DATA=... python benchmarks/postprocessing.py
 """

@@ -1,8 +1,11 @@
-"""Train the starter, the adapter that ships with the package, and score it on all of SQuAD's validation questions.
+"""Train the starter, the adapter that ships with the package, and score it on all of SQuAD's
+validation questions.
 
-    python benchmarks/starter.py --data FOLDER --output runs/starter [--epochs 4 --rank 64 --learning-rate 1e-3 --questions 0]
+    python benchmarks/starter.py --data FOLDER --output runs/starter [--epochs 4 --rank 64
+    --learning-rate 1e-3 --questions 0]
 
-FOLDER holds train-v1.1-part.json and dev-v1.1.json. The checkpoint is the one with the best F1 on 1,000 of the validation questions,
+FOLDER holds train-v1.1-part.json and dev-v1.1.json. The checkpoint is the one with the best F1
+on 1,000 of the validation questions,
 drawn with seed 0. --questions N trains on N questions only, drawn with seed 1: to try a recipe.
 """
 

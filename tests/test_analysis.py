@@ -1,4 +1,5 @@
-"""Error analysis: intervals and tests against what is known, slices that lose no question, a page that no text can break."""
+"""Error analysis: intervals and tests against what is known, slices that lose no question, a page
+that no text can break."""
 
 import json
 import math
@@ -114,7 +115,8 @@ def test_missing_predictions_are_told():
 
 
 def test_interval_covers_a_known_mean_at_its_nominal_rate():
-    "400 samples of 200 questions each with a true mean of 0.7: 95 % intervals hold it about 95 times in 100, 50 % ones about 50 times."
+    """400 samples of 200 questions each with a true mean of 0.7: 95 % intervals hold it about 95
+    times in 100, 50 % ones about 50 times."""
     rng = np.random.default_rng(0)
     samples = (rng.random((400, 200)) < 0.7).astype(float)
     for confidence, least, most in ((0.95, 0.91, 0.98), (0.5, 0.42, 0.58)):
@@ -320,7 +322,8 @@ def test_bins_refuse_what_does_not_fit():
 
 @pytest.fixture(scope="module")
 def v2():
-    "Examples with and without answers, and predictions that are right, near, wrong and silent in turn."
+    """Examples with and without answers, and predictions that are right, near, wrong and silent in
+    turn."""
     examples = load_squad("sample-v2")["validation"].to_list()
 
     def text(i, e):

@@ -1,4 +1,5 @@
-"""Every figure of the course that needs no published weights, on the real data with the real tokenizers."""
+"""Every figure of the course that needs no published weights, on the real data with the real
+tokenizers."""
 
 import json
 from collections import Counter
@@ -77,7 +78,8 @@ def test_published_predictions(name, figures, shared, dev):
 
 
 def course_label(offsets, sequence_ids, context, start_char, end_char):
-    "The course's rule for one window, written down as a scan; None where the window does not hold the answer."
+    """The course's rule for one window, written down as a scan; None where the window does not hold
+    the answer."""
     tokens = [i for i, s in enumerate(sequence_ids) if s == context]
     if offsets[tokens[0]][0] > start_char or offsets[tokens[-1]][1] < end_char:
         return None
@@ -94,7 +96,8 @@ def course_label(offsets, sequence_ids, context, start_char, end_char):
     "name, inverted", [("bert-base-cased", 0), ("xlnet-base-cased", 1), ("roberta-style", 0)]
 )
 def test_labels_against_the_course_rule(name, inverted, shared, train_part):
-    "The same labels on every feature of the part, but where the course's rule inverts; 99 % decode to the gold answer."
+    """The same labels on every feature of the part, but where the course's rule inverts; 99 %
+    decode to the gold answer."""
     tokenizer, answers, contexts = (
         load_tokenizer(shared / "tokenizers" / name),
         train_part["answers"][:],

@@ -23,7 +23,7 @@ RANKS = (
     "exercises moved files processes models arguments results checkpoints batching hub backends",
     "data windows labeling validation postprocessing metrics",
     "evaluation",
-    "trainer loop_steps loop answering inference",
+    "training trainer loop_steps loop answering inference",
     "own_data no_answer languages analysis report generative adapters capstone demo bulk",
     "cli",
 )

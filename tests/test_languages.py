@@ -1,4 +1,5 @@
-"""Normalisation, exact match and F1 of other languages: hand-made pairs, properties, and five languages of XQuAD."""
+"""Normalisation, exact match and F1 of other languages: hand-made pairs, properties, and five
+languages of XQuAD."""
 
 import re
 import unicodedata
@@ -449,7 +450,8 @@ def test_xquad_words(xquad):
 
 @pytest.mark.parametrize("code, unknown, mlqa", [("zh", 0.609, 100), ("ar", 0.0, 98.82)])
 def test_xquad_labels_with_the_minilm_tokenizer(xquad, minilm, code, unknown, mlqa):
-    "The ceiling that the lesson tells: what the labels themselves score, and the share of unknown tokens."
+    """The ceiling that the lesson tells: what the labels themselves score, and the share of unknown
+    tokens."""
     batch, options = xquad[code][:], dict(max_length=384, stride=128, padding=False)
     train, validation = (
         prepare(batch, minilm, **options)

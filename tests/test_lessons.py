@@ -137,12 +137,16 @@ def hides_its_solutions(path):
             yield f"{cell['id']}: Colab", metadata.get("cellView") == "form"
 
 
+# On one line in quotes, or folded over several.
+ALT = r'^#\| fig-alt: (?:"[A-Z][^"]{39,}"$|>-\n#\|   [A-Z].{39,}$)'
+
+
 def describes_its_pictures(path):
     "A picture has words before it, and an alt text that says what is seen in a sentence."
     found = cells(path)
     for i, cell in enumerate(found):
         if any("image/png" in o.get("data", {}) for o in cell.get("outputs", [])):
-            alt = re.search(r'^#\| fig-alt: "[A-Z][^"]{39,}"$', source(cell), re.M)
+            alt = re.search(ALT, source(cell), re.M)
             before = [c["cell_type"] for c in found[max(0, i - 2) : i]]
             yield f"{cell['id']} has an alt text", bool(alt)
             yield f"prose before {cell['id']}", "markdown" in before

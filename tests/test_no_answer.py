@@ -1,4 +1,5 @@
-"""No answer: v2.0 scores against a second implementation, thresholds against brute force, confidence against the answerer."""
+"""No answer: v2.0 scores against a second implementation, thresholds against brute force,
+confidence against the answerer."""
 
 import json
 import math
@@ -58,7 +59,8 @@ def text_scores(text, golds):
 
 
 def official(predictions, references, threshold):
-    "All figures of the v2.0 evaluation. Only for distinct differences: its search of the best threshold looks at one question after the other."
+    """All figures of the v2.0 evaluation. Only for distinct differences: its search of the best
+    threshold looks at one question after the other."""
     texts = {p["id"]: p["prediction_text"] for p in predictions}
     nulls = {p["id"]: p["null_score"] - p["score"] for p in predictions}
     raw, has = (
@@ -143,7 +145,8 @@ def mean_at(threshold, predictions, references, k):
 
 
 def all_thresholds(predictions):
-    "One of each kind of threshold there is: below all differences, on each, between each two, above all"
+    """One of each kind of threshold there is: below all differences, on each, between each two,
+    above all"""
     values = sorted({d for d in score_differences(predictions).tolist() if d < np.inf}) or [0.0]
     return [
         values[0] - 1,
@@ -189,7 +192,8 @@ def test_scores_at_a_threshold_are_those_of_the_texts_that_are_left():
 
 
 def test_a_text_without_words_is_as_good_as_none():
-    "Where there is no answer, 'the' scores 1 like '', and the search knows it. (The official one takes a point away, and so misses the best.)"
+    """Where there is no answer, 'the' scores 1 like '', and the search knows it. (The official one
+    takes a point away, and so misses the best.)"""
     predictions = [
         {"id": str(i), "prediction_text": t, "start": 0, "end": 3, "score": 0.0, "null_score": 1.0}
         for i, t in enumerate(("the", "red"))
@@ -212,7 +216,8 @@ def test_a_text_without_words_is_as_good_as_none():
 
 
 def test_scores_on_squad(shared):
-    "Half of SQuAD 2.0's validation set, with made-up scores that are all different: every figure, and both best thresholds."
+    """Half of SQuAD 2.0's validation set, with made-up scores that are all different: every figure,
+    and both best thresholds."""
     examples = load_squad({"validation": shared / "squad" / "dev-v2.0-part.json"})["validation"]
     rows, rng, predictions = (
         [{"id": e["id"], "context": e["context"], "answers": e["answers"]} for e in examples],
@@ -278,7 +283,8 @@ GRID = st.sampled_from([-2.0, -0.5, 0.0, 0.5, 1.0])
     st.sampled_from(["exact", "f1"]),
 )
 def test_the_found_threshold_is_the_best_of_all(rows, metric):
-    "With ties, and contexts without a span: no threshold does better, and applying the found one gives its score."
+    """With ties, and contexts without a span: no threshold does better, and applying the found one
+    gives its score."""
     predictions = [
         {
             "id": str(i),
@@ -321,7 +327,8 @@ def test_between_parts_the_values_as_the_cut_does(values, data):
 
 
 def test_the_threshold_keeps_its_distance():
-    "Half-way between two questions, so that a score that is off in its last digit changes no answer."
+    """Half-way between two questions, so that a score that is off in its last digit changes no
+    answer."""
     predictions = [
         {
             "id": str(i),
@@ -526,7 +533,8 @@ def test_precision_and_recall_by_hand(seed):
 
 @pytest.fixture(scope="module")
 def tiny_run(tiny_folder):
-    "Predictions of a tiny model on the v2 sample, many windows to a context; its logits scaled up, as if it were sure"
+    """Predictions of a tiny model on the v2 sample, many windows to a context; its logits scaled
+    up, as if it were sure"""
     import torch
 
     from squadqa.batching import make_features, predict_logits
@@ -759,7 +767,8 @@ def test_a_failed_write_leaves_the_old_settings(folder, monkeypatch):
 
 
 def test_the_answerer_keeps_silent_at_the_stored_threshold(folder):
-    "Fitted on evaluation's predictions, stored, and used by an answerer that is loaded from the folder: the same texts."
+    """Fitted on evaluation's predictions, stored, and used by an answerer that is loaded from the
+    folder: the same texts."""
     from squadqa.evaluation import evaluate_sharded
     from squadqa.inference import QuestionAnswerer
     from squadqa.models import load_model, load_tokenizer

@@ -1,4 +1,5 @@
-"""Constraints for the versions at the edges: `python tools/bounds.py lowest|newest [--python 3.11]`.
+"""Constraints for the versions at the edges: `python tools/bounds.py lowest|newest [--python
+3.11]`.
 
 `lowest` pins each requirement in settings.ini to its lower bound; `newest` pins only what is capped
 there anyway, so that an installer takes the newest of everything.

@@ -1,7 +1,10 @@
-"""A fresh virtual environment with what some requirements ask for, and nothing else: `python tools/fresh.py FOLDER 'squadqa[offline]' ipykernel`.
+"""A fresh virtual environment with what some requirements ask for, and nothing else: `python
+tools/fresh.py FOLDER 'squadqa[offline]' ipykernel`.
 
-squadqa is built from this checkout, as pip builds it from the repository. The rest are the distributions that its metadata ask for, and
-those that these ask for, in the versions of the environment that runs this: their files are linked, so it takes seconds and no index.
+squadqa is built from this checkout, as pip builds it from the repository. The rest are the
+distributions that its metadata ask for, and
+those that these ask for, in the versions of the environment that runs this: their files are
+linked, so it takes seconds and no index.
 """
 
 import os
@@ -24,7 +27,8 @@ SOURCES = ("squadqa", "setup.py", "settings.ini", "README.md", "MANIFEST.in", "L
 def closure(
     wanted: list[str], find: Callable[[str], Distribution] = distribution
 ) -> dict[str, Distribution]:
-    "The distributions that requirements ask for, and those that these ask for; a missing one, or another version, is a `ValueError`."
+    """The distributions that requirements ask for, and those that these ask for; a missing one, or
+    another version, is a `ValueError`."""
     waiting, seen, found = [Requirement(w) for w in wanted], set(), {}
     while waiting:
         need = waiting.pop()
@@ -52,7 +56,8 @@ def purelib(python: Path) -> Path:
 
 
 def install_checkout(python: Path) -> None:
-    "Build squadqa out of a copy of the checkout, and install what was built; the working tree is not touched."
+    """Build squadqa out of a copy of the checkout, and install what was built; the working tree is
+    not touched."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "checkout")
         copy.mkdir()

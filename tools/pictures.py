@@ -1,6 +1,8 @@
-"""Draw the pictures of the site again: `python tools/pictures.py`. The numbers in nbs/assets/path.svg are those of the starter.
+"""Draw the pictures of the site again: `python tools/pictures.py`. The numbers in
+nbs/assets/path.svg are those of the starter.
 
-path.svg: from text to answer, on the landing page.   card.png: what a link to the site shows elsewhere.
+path.svg: from text to answer, on the landing page.   card.png: what a link to the site shows
+elsewhere.
 Both have a light ground of their own, so that they read the same on a light and on a dark page.
 """
 
@@ -49,18 +51,22 @@ def read_windows() -> list[dict]:
 
 
 def text(x, y, words, size=15, fill=INK, font=SANS, weight=400, anchor="start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-family="{font}" font-size="{size}" font-weight="{weight}" fill="{fill}" text-anchor="{anchor}" xml:space="preserve">{escape(words, quote=False)}</text>'
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    look = f'font-family="{font}" font-size="{size}" font-weight="{weight}" fill="{fill}"'
+    return f'<text {place} {look} xml:space="preserve">{escape(words, quote=False)}</text>'
 
 
 def box(x, y, width, height, fill="#ffffff", line=LINE, radius=7) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}" fill="{fill}" stroke="{line}"/>'
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect {place} rx="{radius}" fill="{fill}" stroke="{line}"/>'
 
 
 def heading(x, y, number, name, words) -> str:
     "A step: the lesson's number, its name, and what happens."
     both = text(x + 58, y, "NAME", 17, weight=650).replace(
         "NAME",
-        f'{name}<tspan dx="12" font-size="14.5" font-weight="400" fill="{SOFT}">{escape(words, quote=False)}</tspan>',
+        f'{name}<tspan dx="12" font-size="14.5" font-weight="400" fill="{SOFT}">'
+        f"{escape(words, quote=False)}</tspan>",
     )
     return (
         box(x, y - 17, 46, 24, INK, INK, 12)
@@ -109,7 +115,8 @@ def window_row(window: dict, x: float, y: float, best: int, ends: list[int]) -> 
             for shift, logits, colour in ((-8, "start", START), (1, "end", END)):
                 height = max(1.5, 4.4 * (window[logits][i] + 9.5))
                 drawn.append(
-                    f'<rect x="{x + width / 2 + shift:.1f}" y="{y + 86 - height:.1f}" width="7" height="{height:.1f}" rx="1.5" fill="{colour}"/>'
+                    f'<rect x="{x + width / 2 + shift:.1f}" y="{y + 86 - height:.1f}" width="7" '
+                    f'height="{height:.1f}" rx="1.5" fill="{colour}"/>'
                 )
         x += width + 4.5
     return "".join(drawn)
@@ -148,7 +155,8 @@ def path_svg(windows: list[dict]) -> str:
         box(24, 60, 300, 44),
         text(40, 88, QUESTION, 16),
         box(340, 60, 596, 44),
-        f'<rect x="{356 + 8.43 * 27 - 3:.1f}" y="71" width="{8.43 * 4 + 6:.1f}" height="23" rx="4" fill="{MARK}"/>',
+        f'<rect x="{356 + 8.43 * 27 - 3:.1f}" y="71" width="{8.43 * 4 + 6:.1f}" height="23" '
+        f'rx="4" fill="{MARK}"/>',
         text(356, 88, CONTEXT, 14, font=MONO),
         heading(
             24,
@@ -191,13 +199,13 @@ def path_svg(windows: list[dict]) -> str:
         ),
     ]
     title = (
-        "From text to answer: a question and a context become two windows of tokens, the model gives each token a start and an end logit, "
+        "From text to answer: a question and a context become two windows of tokens, "
+        "the model gives each token a start and an end logit, "
         f"and the best pair becomes the answer {CONTEXT[start:end]}, characters {start} to {end}"
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 640" role="img"><title>{title}</title>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 640" role="img">'
+        f"<title>{title}</title>\n" + "\n".join(parts) + "\n</svg>\n"
     )
 
 

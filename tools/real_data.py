@@ -1,4 +1,5 @@
-"""Fetch what the tests on real data need: `python tools/real_data.py FOLDER`, then SQUADQA_DATA=FOLDER.
+"""Fetch what the tests on real data need: `python tools/real_data.py FOLDER`, then
+SQUADQA_DATA=FOLDER.
 
 SQuAD v1.1 comes from its authors' site and is checked by its SHA-256; the tokenizers come from the
 Hub at fixed revisions. Tests of what is not fetched here are skipped, saying so.

@@ -26,7 +26,7 @@ ORDER = (
     "moving_from_4x own_data no_answer analysis report architectures generative languages adapters "
     "performance many_processes serving "
     "files models processes batching evaluation answering arguments checkpoints results hub "
-    "loop_steps backends bulk cli exercises trust moved"
+    "training loop_steps backends bulk cli exercises trust moved"
 ).split()
 
 
