@@ -8,6 +8,7 @@ __all__ = ['MADE_BY', 'ANSWER_TYPES', 'ANSWER_WRITERS', 'read_questions', 'check
 
 # %% ../nbs/inside/bulk.ipynb #export-imports
 import json
+import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator
@@ -174,7 +175,7 @@ def find_parts(
     output: Path,  # the file of answers
 ) -> list[Path]:  # parts that earlier runs or other processes have made
     "The parts beside an output. A file that only has the name of a part is a `ValueError`."
-    if not output.parent.is_dir():
+    if not os.path.isdir(output.parent):
         return []
     pattern = re.compile(re.escape(output.name) + r"\.part\d+")
     named = [path for path in output.parent.iterdir() if pattern.fullmatch(path.name)]
@@ -301,7 +302,7 @@ def prepare_output(
     output = user_path(output)
     if output.suffix.lower() not in ANSWER_WRITERS:
         raise ValueError(f"{output}: answers can be written as {' or '.join(ANSWER_WRITERS)}")
-    if output.is_dir():
+    if os.path.isdir(output):
         raise ValueError(f"{output} is a folder: choose another name for the answers")
     if resume and overwrite:
         raise ValueError(
@@ -309,7 +310,7 @@ def prepare_output(
             "away: choose one of them"
         )
     parts = find_parts(output)
-    if output.exists() and not (overwrite or resume and parts):
+    if os.path.exists(output) and not (overwrite or resume and parts):
         raise ValueError(
             f"{output} exists: choose another name, or overwrite it with overwrite=True "
             "(--overwrite)"
@@ -331,7 +332,7 @@ def prepare_output(
 def _check_start(qa, questions: Path, columns: dict | None, output: Path, options: AskOptions):
     "Refuse what can be refused before something is written or thrown away"
     qa.prepare([("Who?", "Ann.")], options)
-    if output.exists() and output.samefile(questions):
+    if os.path.exists(output) and output.samefile(questions):
         raise ValueError(
             f"{output} is the file of the questions: choose another name for the answers"
         )

@@ -441,7 +441,7 @@ def replace_file(
 ) -> Iterator[Path]:  # write there
     "Write a file whole or not at all."
     path = user_path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"{path} is a folder, and a file was to be written")
     target = Path(os.path.realpath(path))
     beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
@@ -449,7 +449,7 @@ def replace_file(
         target.parent.mkdir(parents=True, exist_ok=True)
         beside.open("xb").close()
         yield beside
-        if target.exists():
+        if os.path.exists(target):
             shutil.copymode(target, beside)
         if sync:
             with beside.open("rb") as file:

@@ -26,27 +26,21 @@ def answer_chars(
 
 # %% ../nbs/course/03_labeling.ipynb #token-span
 def token_span(
-    offsets: Sequence[
-        tuple[int, int]
-    ],  # start and end character (exclusive) of each context token of a window; at least one
+    offsets: Sequence[tuple[int, int]],  # of a window's context tokens, end exclusive; at least one
     start_char: int,  # first character of the answer
     end_char: int,  # one past its last character
-) -> (
-    tuple[int, int] | None
-):  # first and last token (inclusive), counted from the first context token
+) -> tuple[int, int] | None:  # first and last token (inclusive), counted from the context's first
     "The tokens that hold the answer; None if the window does not hold all of it."
     starts, ends = np.asarray(offsets).T
-    own = np.flatnonzero(
-        (starts < end_char) & (ends > start_char)
-    )  # tokens with a character of the answer
-    if starts[0] > start_char or ends[-1] < end_char or not len(own):
+    touched = np.flatnonzero((starts < end_char) & (ends > start_char))
+    if starts[0] > start_char or ends[-1] < end_char or not len(touched):
         return None
-    first = np.flatnonzero(starts <= max(start_char, starts[own[0]]))[
-        -1
-    ]  # characters that the tokenizer drops belong to no token:
-    last = np.flatnonzero(ends >= min(end_char, ends[own[-1]]))[
-        0
-    ]  # at an edge of the answer they must not draw its neighbour in
+    # Characters that the tokenizer drops belong to no token. At an edge of the answer they must
+    # not draw its neighbour in, so the edge moves to the first or last token that was touched.
+    start = max(start_char, starts[touched[0]])
+    end = min(end_char, ends[touched[-1]])
+    first = np.flatnonzero(starts <= start)[-1]
+    last = np.flatnonzero(ends >= end)[0]
     return int(min(first, last)), int(last)  # tokens that share characters can have first > last
 
 # %% ../nbs/course/03_labeling.ipynb #label-windows
@@ -55,11 +49,14 @@ def label_windows(
     answers: Sequence[dict | None],  # of the examples
     tokenizer: PreTrainedTokenizerBase,  # the same tokenizer
 ) -> dict[str, list[int]]:  # start_positions and end_positions (inclusive), one per window
-    "Label each window with its answer's tokens, or with the CLS token where the answer is not inside."
+    "Label each window with its answer's tokens, or with CLS where the answer is not inside."
     labels = {"start_positions": [], "end_positions": []}
+    side = context_index(tokenizer)
     for i, example in enumerate(windows["overflow_to_sample_mapping"]):
-        sequence_ids, chars = windows.sequence_ids(i), answer_chars(answers[example])
-        span, context = None, context_span(sequence_ids, context_index(tokenizer))
+        sequence_ids = windows.sequence_ids(i)
+        chars = answer_chars(answers[example])
+        context = context_span(sequence_ids, side)
+        span = None
         if chars and context:
             span = token_span(windows["offset_mapping"][i][context[0] : context[1] + 1], *chars)
         if span:

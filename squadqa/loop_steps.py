@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list, set_seed
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_model as load_weights
-from .training import best_scores, check_logits, diverged, run_identity
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
@@ -42,6 +42,7 @@ from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .processes import StepPlan, gather_logits, own_share, plan_steps
 from .results import FineTuneResult, write_results
+from .training import Diverged, all_finite, best_scores, run_identity
 
 # %% ../nbs/inside/loop_steps.ipynb #decay-groups
 def decay_groups(
@@ -198,7 +199,7 @@ def log_loss(
     "Write down the mean loss of the steps since the last log, over all processes."
     since = float(run.accelerator.reduce(run.loss_since, "mean"))
     if not math.isfinite(since):
-        raise diverged(run.step, run.settings.learning_rate)
+        raise Diverged(run.step, run.settings.learning_rate)
     loss = since / (run.step - run.logged_step)
     run.history.append({"step": run.step, "epoch": epoch, "loss": loss})
     run.loss_since.zero_()
@@ -215,7 +216,8 @@ def log_scores(
     "Score the model as it is now; the main process post-processes and tells the others."
     loader, features, examples = run.evaluation
     *logits, loss = gather_logits(run.accelerator, run.model, loader)
-    check_logits(*logits, step=run.step, learning_rate=run.settings.learning_rate)
+    if any(np.isnan(side).any() for side in logits):
+        raise Diverged(run.step, run.settings.learning_rate)
     scores = [None]
     if run.accelerator.is_main_process:
         scores = [{"eval_loss": loss} | compute_metrics(*logits, features, examples)]
@@ -253,6 +255,8 @@ def save_checkpoint(
     run: Run,  # at a step
 ) -> None:
     "Everything that the run needs to go on as if it had never stopped."
+    if not all_finite(run.model):
+        raise Diverged(run.step, run.settings.learning_rate)
     folder = run.folder.path / f"checkpoint-{run.step}"
     state = {
         "global_step": run.step,
@@ -354,7 +358,7 @@ def finish_run(
     "Write the model that was kept and what the run gave."
     total = run.loss_before + float(run.accelerator.reduce(run.loss_since, "mean"))
     if not math.isfinite(total):
-        raise diverged(run.step, run.settings.learning_rate)
+        raise Diverged(run.step, run.settings.learning_rate)
     best = run.best
     windows = run.plan.windows / run.plan.steps_per_epoch
     result = FineTuneResult(

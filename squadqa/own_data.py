@@ -10,6 +10,7 @@ __all__ = ['FOLDS', 'USUAL', 'CHOICE_OF', 'WAYS_OUT', 'SPAN_KEYS', 'LAYOUTS', 'f
 
 # %% ../nbs/further/own_data.ipynb #export-imports
 import json
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -681,7 +682,7 @@ def save_squad_json(
     path = user_path(path)
     if path.suffix.lower() != ".json":
         raise ValueError(f"{path}: SQuAD's layout is JSON, so its name must end in .json")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise ValueError(
             f"{path} exists: choose another name, or overwrite it with overwrite=True (--overwrite)"
         )

@@ -8,6 +8,7 @@ __all__ = ['QATrainer', 'EpochOrder', 'build_trainer', 'fine_tune']
 # %% ../nbs/course/07_trainer.ipynb #export-imports
 from pathlib import Path
 
+import numpy as np
 from datasets import DatasetDict
 from torch.utils.data import DataLoader
 from transformers import (
@@ -28,7 +29,7 @@ from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .results import FineTuneResult
 from squadqa.training import (
-    check_logits,
+    Diverged,
     load_for_training,
     read_columns,
     run_training,
@@ -85,8 +86,8 @@ def build_trainer(
 
     def score(output):
         logits = output.predictions[:2]
-        step = trainer.state.global_step
-        check_logits(*logits, step=step, learning_rate=args.learning_rate)
+        if np.isnan(logits[0]).any():
+            raise Diverged(trainer.state.global_step, args.learning_rate)
         return compute_metrics(*logits, evaluation, data["validation"])
 
     trainer = QATrainer(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAME', 'MAY_CHANGE', 'load_training_data', 'load_new_head', 'load_for_training', 'read_columns', 'pick_precision',
-           'training_arguments', 'run_identity', 'diverged', 'check_logits', 'KeepWhole', 'summarize_run',
-           'best_scores', 'run_training']
+           'training_arguments', 'run_identity', 'Diverged', 'all_finite', 'KeepWhole', 'summarize_run', 'best_scores',
+           'run_training']
 
 # %% ../nbs/inside/training.ipynb #export-imports
 import inspect
@@ -15,7 +15,6 @@ from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
@@ -185,25 +184,26 @@ def run_identity(
     return json.loads(json.dumps(identity, default=str))
 
 # %% ../nbs/inside/training.ipynb #diverged-code
-def diverged(
-    step: int,  # optimizer steps done
-    learning_rate: float,  # at the top of the schedule
-) -> ValueError:  # to raise
-    "What to tell when loss or logits are no numbers any more."
-    return ValueError(
-        f"the training diverged: by step {step} the loss is no number any more. Lower the "
-        f"learning rate (learning_rate={learning_rate:g}), or raise warmup_steps"
-    )
+class Diverged(ValueError):
+    "The training has diverged: loss, logits or weights are no numbers any more."
+
+    def __init__(
+        self,
+        step: int,  # optimizer steps done
+        learning_rate: float,  # at the top of the schedule
+    ):
+        super().__init__(
+            f"the training diverged: by step {step} the loss is no number any more. Lower the "
+            f"learning rate (learning_rate={learning_rate:g}), or raise warmup_steps"
+        )
 
 
-def check_logits(
-    *logits: np.ndarray,  # of an evaluation
-    step: int,  # optimizer steps done
-    learning_rate: float,  # at the top of the schedule
-) -> None:
-    "A `ValueError` for logits that are no numbers."
-    if any(np.isnan(side).any() for side in logits):
-        raise diverged(step, learning_rate)
+def all_finite(
+    model: torch.nn.Module,  # while it learns
+) -> bool:  # False: it has diverged
+    "Is every weight that learns a number?"
+    learning = (weights for weights in model.parameters() if weights.requires_grad)
+    return all(bool(torch.isfinite(weights).all()) for weights in learning)
 
 # %% ../nbs/inside/training.ipynb #keep-whole
 class KeepWhole(TrainerCallback):
@@ -226,9 +226,11 @@ class KeepWhole(TrainerCallback):
     def on_log(self, args, state, control, logs, **kwargs):
         for name in ("loss", "train_loss"):
             if not math.isfinite(logs.get(name, 0.0)):
-                raise diverged(state.global_step, self.settings.learning_rate)
+                raise Diverged(state.global_step, self.settings.learning_rate)
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args, state, control, model, **kwargs):
+        if not all_finite(model):
+            raise Diverged(state.global_step, self.settings.learning_rate)
         PartialState().wait_for_everyone()  # each process has written its random numbers
         if self.folder.main:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -289,9 +291,10 @@ def _train(trainer: Trainer, checkpoint: Path | None):
         return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as e:
         half = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
-        if half.is_dir() and find_damage(half):
-            raise not_saved(half, e) from e
-        raise
+        if not (half.is_dir() and find_damage(half)):
+            raise
+        error = not_saved(half, e)
+        raise e if isinstance(e, Diverged) else error from e
 
 
 def run_training(

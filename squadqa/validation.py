@@ -15,9 +15,7 @@ from .windows import context_index, find_cls, tokenize_windows
 
 # %% ../nbs/course/04_validation.ipynb #context-offsets
 def context_offsets(
-    offsets: Sequence[
-        tuple[int, int]
-    ],  # start and end character (exclusive) of each token of one window
+    offsets: Sequence[tuple[int, int]],  # of each token of one window, end exclusive
     sequence_ids: Sequence[int | None],  # of the same window
     context: int,  # the context's sequence id
 ) -> list[tuple[int, int] | None]:  # None for question, special tokens and padding
@@ -26,22 +24,16 @@ def context_offsets(
 
 
 def trim_offsets(
-    offsets: Sequence[
-        tuple[int, int] | None
-    ],  # start and end character (exclusive) of tokens; None stays None
+    offsets: Sequence[tuple[int, int] | None],  # of tokens, end exclusive; None stays None
     text: str,  # that they point into
-) -> list[
-    tuple[int, int] | None
-]:  # without white space at either end; empty, at its end, for a token of nothing else
-    "Take away the space that some tokenizers count as part of a word: an answer should not begin with it."
+) -> list[tuple[int, int] | None]:  # a token of white space alone becomes empty, at its end
+    "Take away the space that some tokenizers count as part of a word."
 
     def trim(start: int, end: int) -> tuple[int, int]:
         piece = text[start:end]
-        return (
-            (end - len(piece.lstrip()), start + len(piece.rstrip()))
-            if piece.strip()
-            else (end, end)
-        )
+        if not piece.strip():
+            return end, end
+        return end - len(piece.lstrip()), start + len(piece.rstrip())
 
     return [offset and trim(*offset) for offset in offsets]
 
@@ -50,20 +42,18 @@ def locate_windows(
     windows: BatchEncoding,  # from `tokenize_windows`
     ids: Sequence[str],  # of the examples
     tokenizer: PreTrainedTokenizerBase,  # the same tokenizer
-    contexts: Sequence[str]
-    | None = None,  # of the examples, to trim offsets with; None: they stay as the tokenizer tells them
+    contexts: Sequence[str] | None = None,  # of the examples, to trim offsets with; None: no trim
 ) -> dict[str, list]:  # example_id, offset_mapping (None outside the context), cls_index
     "What leads from a window's logits back to characters of its example."
     located = {"example_id": [], "offset_mapping": [], "cls_index": []}
+    side = context_index(tokenizer)
     for i, example in enumerate(windows["overflow_to_sample_mapping"]):
         sequence_ids = windows.sequence_ids(i)
+        offsets = context_offsets(windows["offset_mapping"][i], sequence_ids, side)
+        if contexts:
+            offsets = trim_offsets(offsets, contexts[example])
         located["example_id"].append(ids[example])
-        offsets = context_offsets(
-            windows["offset_mapping"][i], sequence_ids, context_index(tokenizer)
-        )
-        located["offset_mapping"].append(
-            trim_offsets(offsets, contexts[example]) if contexts else offsets
-        )
+        located["offset_mapping"].append(offsets)
         located["cls_index"].append(find_cls(windows["input_ids"][i], sequence_ids, tokenizer))
     return located
 

@@ -16,20 +16,21 @@ from .models import require_fast
 def context_index(
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
 ) -> int:  # the sequence id of the context: 1 after the question, 0 before it
-    "Where the context stands: models that pad on the left (XLNet) read it first, all others after the question."
-    return 0 if tokenizer.padding_side == "left" else 1
+    "Where the context stands: first where CLS comes last (XLNet), else after the question."
+    ids = tokenizer("a", "b")["input_ids"]
+    return 0 if ids and ids[-1] == tokenizer.cls_token_id else 1
 
 
 def context_span(
     sequence_ids: Sequence[int | None],  # of one window
     context: int,  # the context's sequence id, from `context_index`
-) -> (
-    tuple[int, int] | None
-):  # first and last context token (both inclusive); None without context tokens
+) -> tuple[int, int] | None:  # first and last context token (inclusive); None without any
     "The part of a window that holds the context."
     if context not in sequence_ids:
         return None
-    return sequence_ids.index(context), len(sequence_ids) - 1 - sequence_ids[::-1].index(context)
+    first = sequence_ids.index(context)
+    last = len(sequence_ids) - 1 - sequence_ids[::-1].index(context)
+    return first, last
 
 # %% ../nbs/course/02_windows.ipynb #check-texts
 def _check_texts(questions, contexts, ids):
@@ -62,7 +63,8 @@ def check_lengths(
         )
     if max_length > tokenizer.model_max_length:
         raise ValueError(
-            f"max_length={max_length} is more than the {tokenizer.model_max_length} tokens that this model reads"
+            f"max_length={max_length} is more than the {tokenizer.model_max_length} tokens that "
+            "this model reads"
         )
     if stride >= max_length - specials:
         raise ValueError(
@@ -81,17 +83,21 @@ def check_room(
 ) -> None:
     "A `ValueError` for the first question that leaves no room to slide over its context."
     check_lengths(tokenizer, max_length, stride)
-    count = lambda texts: [
-        len(t) for t in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    ]
     room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
-    for i, n in enumerate(count(list(questions))):
-        if n + stride >= room and n + count([contexts[i]])[0] > room:
-            raise ValueError(
-                f"example {ids[i]!r}: the question has {n} tokens; in a window of max_length={max_length} that leaves "
-                f"{max(room - n, 0)} for the context, and stride={stride} must be less than that. "
-                "Raise max_length, lower stride, or shorten the question"
-            )
+    for i, n in enumerate(_count_tokens(tokenizer, questions)):
+        if n + stride < room or n + _count_tokens(tokenizer, [contexts[i]])[0] <= room:
+            continue
+        raise ValueError(
+            f"example {ids[i]!r}: the question has {n} tokens; in a window of "
+            f"max_length={max_length} that leaves {max(room - n, 0)} for the context, and "
+            f"stride={stride} must be less than that. "
+            "Raise max_length, lower stride, or shorten the question"
+        )
+
+
+def _count_tokens(tokenizer, texts: Sequence[str]) -> list[int]:
+    found = tokenizer(list(texts), add_special_tokens=False, verbose=False)
+    return [len(ids) for ids in found["input_ids"]]
 
 # %% ../nbs/course/02_windows.ipynb #tokenize-windows
 def tokenize_windows(
@@ -108,13 +114,15 @@ def tokenize_windows(
     require_fast(tokenizer)
     ids = range(len(questions)) if ids is None else ids
     _check_texts(questions, contexts, ids)
-    questions, contexts = [q.strip() for q in questions], list(contexts)
+    questions = [question.strip() for question in questions]
     check_room(tokenizer, questions, contexts, max_length, stride, ids)
-    first = context_index(tokenizer) == 0
-    pair = (contexts, questions) if first else (questions, contexts)
+    if context_index(tokenizer) == 0:
+        pair, cut = (list(contexts), questions), "only_first"
+    else:
+        pair, cut = (questions, list(contexts)), "only_second"
     return tokenizer(
         *pair,
-        truncation="only_first" if first else "only_second",
+        truncation=cut,
         max_length=max_length,
         stride=stride,
         padding=padding,
