@@ -214,7 +214,7 @@ def open_part(
     settings: dict,  # from `run_settings`
 ) -> set[int]:  # numbers of the chunks that are in it
     "Begin a part, or take up one that was left and cut off half a line at its end."
-    if not path.exists():
+    if not os.path.exists(path):
         with replace_file(path) as beside:
             beside.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     header = _header(path)
