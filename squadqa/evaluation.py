@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
@@ -63,7 +62,11 @@ def _answer_chunk(
     features = [dict(zip(columns, row)) for row in zip(*columns.values())]
     logits = predict_logits(model, features, tokenizer, batch_size=batch_size, progress=False)
     best = n_best_answers(
-        *logits, features, examples, n_best=n_best, max_answer_length=decoding["max_answer_length"]
+        *logits,
+        features,
+        examples,
+        n_best=n_best,
+        max_answer_length=decoding["max_answer_length"],
     )
     predictions = postprocess(*logits, features, examples, **decoding)
     return [(prediction, best[prediction["id"]]) for prediction in predictions]
@@ -89,7 +92,7 @@ def evaluate_model(
         raise ValueError("there are no examples to evaluate")
     start = time.perf_counter()
     place = pick_device(device)
-    state = open_processes(use_cpu=place.type == "cpu")
+    state = open_processes()
     model = model.to(place)
     windows = {"max_length": max_length, "stride": stride}
     decoding = {"max_answer_length": max_answer_length, "search": search}

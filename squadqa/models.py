@@ -110,7 +110,10 @@ def _download(name: str, patterns: tuple[str, ...], revision: str | None) -> Pat
             name, revision=revision, allow_patterns=list(patterns), ignore_patterns="*/*"
         )
     except GatedRepoError:
-        why = f"is gated: ask for access at https://huggingface.co/{name}, then log in (hf auth login)"
+        why = (
+            f"is gated: ask for access at https://huggingface.co/{name}, "
+            "then log in (hf auth login)"
+        )
     except RepositoryNotFoundError:
         why = (
             "is no folder here, and the Hub has no model of this name "
@@ -551,7 +554,9 @@ def _add_change(model: PreTrainedModel, folder: Path, about: dict) -> PreTrained
             adapted = get_peft_model(model, config)
             info = set_peft_model_state_dict(adapted, load_file(path))
     except Exception as e:
-        raise ValueError(f"the adapter in {folder} does not fit its base: {_first_line(e)}") from e
+        raise ValueError(
+            f"the adapter in {folder} does not fit its base: {_first_line(e)}"
+        ) from e
     learned = [k for k in info.missing_keys if ".lora_" in k or ".modules_to_save." in k]
     wrong = sorted([*learned, *info.unexpected_keys])
     if wrong:
@@ -591,7 +596,7 @@ def load_model(
 def max_tokens(
     model: PreTrainedModel,  # any encoder
 ) -> int | None:  # tokens that it reads at most; None where its positions have no end
-    "How long a window may be. RoBERTa leaves the first positions unused, up to its padding id."
+    "How long a window may be; RoBERTa never uses its first positions."
     limit = getattr(model.config, "max_position_embeddings", None) or 0
     tables = [
         module

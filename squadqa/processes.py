@@ -47,7 +47,7 @@ def pick_device(
         ) from None
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device={device!r}: PyTorch sees {torch.cuda.device_count()} GPUs of NVIDIA or AMD here"
+            f"device={device!r}: PyTorch sees {torch.cuda.device_count()} such GPUs here"
         )
     try:
         torch.ones(1, device=place).add(1).cpu()
