@@ -246,7 +246,8 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
         raise ValueError("--fit-threshold scores by SQuAD v2.0's rules: leave out --language")
     if args.fit_threshold and not _own_folder(args.model):
         raise ValueError(
-            f"--fit-threshold stores the threshold beside the model, and {args.model!r} is no folder"
+            "--fit-threshold stores the threshold beside the model, and "
+            f"{args.model!r} is no folder"
         )
     report = ["report.html"] if args.report else []
     _check_folder(folder, [f"{name}.json" for name in ANSWER_FILES] + report)
@@ -339,7 +340,7 @@ def evaluate(
     "Score a fine-tuned model: EM and F1."
     folder = output_folder(args.model, args.output)
     _check_evaluate(args, folder)
-    from squadqa.evaluation import evaluate_sharded
+    from squadqa.evaluation import evaluate_model
     from squadqa.models import load_model, load_tokenizer
     from squadqa.processes import pick_device, quiet_others
 
@@ -347,7 +348,7 @@ def evaluate(
     examples = _pick_split(_load(args), args.split)
     _check_references(examples)
     tokenizer = load_tokenizer(args.model)
-    result = evaluate_sharded(
+    result = evaluate_model(
         load_model(args.model).to(pick_device(args.device)),
         tokenizer,
         examples,
@@ -726,7 +727,7 @@ def _add_evaluate(commands) -> None:
     add(
         "--output",
         metavar="DIR",
-        help="where the files go (the model's folder; of a preset or a Hub id NAME-evaluation here)",
+        help="where the files go (the model's folder; of a preset or Hub id NAME-evaluation)",
     )
     add("--split", help="which split to score (validation)")
     add(

@@ -62,11 +62,7 @@ def _answer_chunk(
     features = [dict(zip(columns, row)) for row in zip(*columns.values())]
     logits = predict_logits(model, features, tokenizer, batch_size=batch_size, progress=False)
     best = n_best_answers(
-        *logits,
-        features,
-        examples,
-        n_best=n_best,
-        max_answer_length=decoding["max_answer_length"],
+        *logits, features, examples, n_best=n_best, max_answer_length=decoding["max_answer_length"]
     )
     predictions = postprocess(*logits, features, examples, **decoding)
     return [(prediction, best[prediction["id"]]) for prediction in predictions]

@@ -554,9 +554,7 @@ def _add_change(model: PreTrainedModel, folder: Path, about: dict) -> PreTrained
             adapted = get_peft_model(model, config)
             info = set_peft_model_state_dict(adapted, load_file(path))
     except Exception as e:
-        raise ValueError(
-            f"the adapter in {folder} does not fit its base: {_first_line(e)}"
-        ) from e
+        raise ValueError(f"the adapter in {folder} does not fit its base: {_first_line(e)}") from e
     learned = [k for k in info.missing_keys if ".lora_" in k or ".modules_to_save." in k]
     wrong = sorted([*learned, *info.unexpected_keys])
     if wrong:
