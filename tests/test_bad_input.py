@@ -1,10 +1,14 @@
 """Bad data and impossible settings end in a sentence that names the place and the way out."""
 
 import json
+import os
+import re
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from malformed import CASES
 
+from squadqa.cli import main
 from squadqa.data import check_examples, load_file, load_folder, load_squad, to_dataset
 from squadqa.labeling import prepare_train_features
 from squadqa.models import load_tokenizer
@@ -38,8 +42,8 @@ def squad(**changes):
         ("a.json", "{not json", "a.json is not JSON: .* line 1"),
         ("a.json", "", "a.json is empty"),
         ("a.json", '{"rows": []}', "has no 'data'"),
-        ("a.json", '{"data": 5}', "'data' is int, not a list"),
-        ("a.json", '{"data": [1, 2]}', "data"),
+        ("a.json", '{"data": 5}', "'data' is 5, not a list"),
+        ("a.json", '{"data": [1, 2]}', "a.json, row 0 is int, not an object"),
         ("a.json", '{"data": []}', "holds no example"),
         (
             "a.json",
@@ -187,7 +191,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size
 
 @pytest.mark.parametrize("name", ["bert-base-cased", "xlnet-base-cased", "roberta-style"])
 def test_windows_over_random_unicode(name, shared):
-    "Never a panic: windows of the right length that cover the context, with CLS found and offsets inside the text."
+    "Never a panic: windows of the right length cover the context, with CLS and sound offsets."
     tokenizer = load_tokenizer(shared / "tokenizers" / name)
 
     @settings(max_examples=120, deadline=None)
@@ -222,3 +226,30 @@ def test_windows_over_random_unicode(name, shared):
         assert covered >= {c for s, e in whole for c in range(s, e)}
 
     check()
+
+
+def contents(folder):
+    "Every file and link of a folder, as it is"
+    return {
+        str(path.relative_to(folder)): os.readlink(path)
+        if path.is_symlink()
+        else path.is_file() and path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_malformed(case, tiny_folder, tmp_path, monkeypatch, capsys):
+    "One sentence, no traceback, and the folder is as it was."
+    monkeypatch.chdir(tmp_path)
+    case.make(tmp_path)
+    before = contents(tmp_path)
+    code = main([word.replace("{tiny}", str(tiny_folder)) for word in case.argv])
+    out, err = capsys.readouterr()
+    assert code in (1, 2), out + err
+    assert "Traceback" not in err and re.search(case.says, out + err, re.S), out + err
+    assert contents(tmp_path) == before
+
+
+def test_there_are_cases_and_their_names_differ():
+    assert len({case.name for case in CASES}) == len(CASES) > 60

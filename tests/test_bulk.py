@@ -1,8 +1,10 @@
-"""Files of questions become files of answers: whole, in order, the same after a kill and on several processes."""
+"""Files of questions become files of answers: whole, in order, the same after a kill."""
 
 import csv
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,11 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
+from conftest import ROOT, tiny_config
 from processes import alone, processes
 
 from squadqa import bulk
-from squadqa.bulk import predict_file, read_questions
+from squadqa.bulk import check_questions, predict_file, read_questions
 from squadqa.data import load_squad
 from squadqa.inference import AskOptions, QuestionAnswerer
 
@@ -127,14 +129,16 @@ def die_at_chunk(number: int):
 def test_killed_and_resumed(number, half, questions, tiny_folder, expected, tmp_path):
     "Byte for byte the file of a run that was never killed."
     output = tmp_path / "a.jsonl"
-    run = lambda **more: predict_file(
-        QuestionAnswerer(tiny_folder),
-        questions / "q.jsonl",
-        output,
-        options=OPTIONS,
-        chunk=8,
-        **more,
-    )
+
+    def run(**more):
+        return predict_file(
+            QuestionAnswerer(tiny_folder),
+            questions / "q.jsonl",
+            output,
+            options=OPTIONS,
+            chunk=8,
+            **more,
+        )
 
     def dies():
         die_at_chunk(number)
@@ -173,14 +177,16 @@ def test_several_processes_write_the_same_file(world, questions, tiny_folder, ex
 
 def test_begun_on_two_processes_finished_on_one(questions, tiny_folder, expected, tmp_path):
     output = tmp_path / "a.jsonl"
-    run = lambda **more: predict_file(
-        QuestionAnswerer(tiny_folder),
-        questions / "q.jsonl",
-        output,
-        options=OPTIONS,
-        chunk=8,
-        **more,
-    )
+
+    def run(**more):
+        return predict_file(
+            QuestionAnswerer(tiny_folder),
+            questions / "q.jsonl",
+            output,
+            options=OPTIONS,
+            chunk=8,
+            **more,
+        )
 
     def dies():
         die_at_chunk(3)
@@ -212,7 +218,7 @@ def test_nothing_is_lost_by_accident(questions, tiny_folder, tmp_path):
     assert len(output.read_text().splitlines()) == 60
     part = tmp_path / "b.jsonl.part0"
     part.write_text(
-        json.dumps({"questions": "others.jsonl", "chunk": 256})
+        json.dumps({"made_by": bulk.MADE_BY, "questions": "others.jsonl"})
         + "\n"
         + json.dumps({"chunk": 0, "rows": []})
         + "\n"
@@ -242,14 +248,152 @@ def test_questions_are_not_overwritten(other, questions, tiny_folder, tmp_path, 
     ]
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.part9.jsonl", ".a.jsonl"])
-def test_questions_beside_the_output_are_kept(name, questions, tiny_folder, tmp_path):
-    "They are called like a file that the run writes and removes."
-    path = tmp_path / name
-    path.write_bytes((questions / "q.jsonl").read_bytes())
-    with pytest.raises(ValueError, match="is the file of the questions"):
-        predict_file(QuestionAnswerer(tiny_folder), path, tmp_path / "a.jsonl", overwrite=True)
-    assert path.read_bytes() == (questions / "q.jsonl").read_bytes()
+def test_files_with_similar_names_are_kept(questions, tiny_folder, expected, tmp_path):
+    "Only parts of our own are touched, with every flag."
+    names = ("a.jsonl.part", "a.jsonl.partial", "a.jsonl.part1.jsonl", ".a.jsonl", "b.jsonl.part0")
+    for name in names:
+        (tmp_path / name).write_text(name)
+
+    def run(**more):
+        answerer = QuestionAnswerer(tiny_folder)
+        source, output = questions / "q.jsonl", tmp_path / "a.jsonl"
+        alone(lambda: predict_file(answerer, source, output, options=OPTIONS, chunk=8, **more))
+
+    for more in ({}, {"overwrite": True}):
+        run(**more)
+        assert (tmp_path / "a.jsonl").read_bytes() == expected
+        assert sorted(os.listdir(tmp_path)) == sorted([*names, "a.jsonl"])
+    assert all((tmp_path / name).read_text() == name for name in names)
+
+
+@pytest.mark.parametrize("more", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("content", ["a diary", "", '{"chunk": 0}\n', "[" * 100_000])
+def test_a_file_with_the_name_of_a_part_is_kept(more, content, questions, tiny_folder, tmp_path):
+    part = tmp_path / "a.jsonl.part3"
+    part.write_text(content)
+    with pytest.raises(ValueError, match="a.jsonl.part3 is in the way"):
+        predict_file(
+            QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.jsonl", **more
+        )
+    assert part.read_text() == content and os.listdir(tmp_path) == ["a.jsonl.part3"]
+
+
+@pytest.mark.parametrize("line", ["garbage", '{"chunk": 1}', "[" * 100_000, "5", "{}"])
+def test_a_damaged_part_is_named(line, questions, tiny_folder, tmp_path):
+    answerer, output = QuestionAnswerer(tiny_folder), tmp_path / "a.jsonl"
+    source, part = questions / "q.jsonl", tmp_path / "a.jsonl.part0"
+    settings = bulk.run_settings(answerer, source, None, 256, AskOptions())
+    first = {"chunk": 0, "rows": []}
+    part.write_text(f"{json.dumps(settings)}\n{json.dumps(first)}\n{line}\n")
+    with pytest.raises(ValueError, match="a.jsonl.part0, line 3 is damaged.*--overwrite"):
+        predict_file(answerer, source, output, resume=True)
+    assert part.read_text().count("\n") == 3
+
+
+def test_other_weights_under_the_same_name_are_noticed(questions, minilm, tiny_folder, tmp_path):
+    from transformers import BertForQuestionAnswering, set_seed
+
+    folder, output = tmp_path / "model", tmp_path / "a.jsonl"
+    shutil.copytree(tiny_folder, folder)
+
+    def dies():
+        die_at_chunk(3)
+        predict_file(
+            QuestionAnswerer(folder), questions / "q.jsonl", output, options=OPTIONS, chunk=8
+        )
+
+    assert alone(dies) == -signal.SIGKILL
+    kept = (tmp_path / "a.jsonl.part0").read_bytes()
+    set_seed(1)
+    BertForQuestionAnswering(tiny_config(minilm)).save_pretrained(folder)
+    with pytest.raises(ValueError, match="other settings.*weights="):
+        predict_file(
+            QuestionAnswerer(folder),
+            questions / "q.jsonl",
+            output,
+            options=OPTIONS,
+            chunk=8,
+            resume=True,
+        )
+    assert (tmp_path / "a.jsonl.part0").read_bytes() == kept
+
+
+def test_a_full_disk_keeps_the_answers(questions, tiny_folder, expected, tmp_path):
+    "The run stops with a sentence, and goes on when there is room."
+    output = tmp_path / "a.jsonl"
+
+    def run(size=None, **more):
+        if size:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            predict_file(
+                QuestionAnswerer(tiny_folder),
+                questions / "q.jsonl",
+                output,
+                options=OPTIONS,
+                chunk=8,
+                **more,
+            )
+        except ValueError as e:
+            return str(e)
+
+    said = alone(lambda: run(5_000))
+    assert "a.jsonl.part0 cannot be written: File too large" in said and "--resume" in said
+    part = tmp_path / "a.jsonl.part0"
+    assert part.stat().st_size == 5_000 and part.read_bytes().count(b"\n") > 1
+    assert os.listdir(tmp_path) == ["a.jsonl.part0"]
+    assert alone(lambda: run(resume=True)) is None
+    assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_an_output_that_does_not_fit_keeps_the_parts(questions, tiny_folder, tmp_path, monkeypatch):
+    def full(path, found):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(bulk.ANSWER_WRITERS, ".jsonl", full)
+    with pytest.raises(ValueError, match="a.jsonl cannot be written: No space.*--resume"):
+        predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.jsonl")
+    assert os.listdir(tmp_path) == ["a.jsonl.part0"]
+
+
+def test_ids(tmp_path):
+    path = tmp_path / "a.jsonl"
+    rows = [{"question": "Who?", "context": "Ann."} for _ in range(50)]
+    rows[7]["id"], rows[40]["id"] = "seven", 41
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="a.jsonl, line 42 has the id '41' of .*a.jsonl, line 41"):
+        check_questions(path)
+    rows[40]["id"] = 7.0
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check_questions(path) == 50
+    ids = [row["id"] for row in read_questions(path)]
+    assert ids[:9] == ["0", "1", "2", "3", "4", "5", "6", "seven", "8"] and ids[40] == "7"
+
+
+def test_the_row_that_cannot_be_answered_is_named(questions, tiny_folder, tmp_path):
+    rows = (questions / "q.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    rows[30] = json.dumps({"id": "long", "question": "why " * 200, "context": "otters " * 300})
+    rows[30] += "\n"
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(rows), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"q.jsonl, line 31 \(id 'long'\): .*200 tokens"):
+        predict_file(QuestionAnswerer(tiny_folder), path, tmp_path / "a.jsonl", options=OPTIONS)
+
+
+def test_titles_and_ids_are_texts_only(tiny_folder, tmp_path):
+    "Whatever stands in the data, only the output is written."
+    from squadqa.own_data import convert_file
+
+    (tmp_path / "work").mkdir()
+    source = tmp_path / "work" / "q.jsonl"
+    row = {"id": "../../x", "title": "../y", "question": "Who?", "context": "Ann.", "answer": "Ann"}
+    source.write_text(json.dumps(row) + "\n")
+    predict_file(QuestionAnswerer(tiny_folder), source, tmp_path / "work" / "a.jsonl")
+    convert_file(source, tmp_path / "work" / "b.json")
+    assert os.listdir(tmp_path) == ["work"]
+    assert sorted(os.listdir(tmp_path / "work")) == ["a.jsonl", "b.json", "q.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -287,12 +431,14 @@ def test_a_run_that_fails_at_once_leaves_nothing(
 
 
 def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):
-    "Even one that kept its size; a part of before there were digests goes on."
+    "Even one that kept its size."
     source, output = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     source.write_bytes((questions / "q.jsonl").read_bytes())
-    run = lambda **more: predict_file(
-        QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8, **more
-    )
+
+    def run(**more):
+        return predict_file(
+            QuestionAnswerer(tiny_folder), source, output, options=OPTIONS, chunk=8, **more
+        )
 
     def dies():
         die_at_chunk(3)
@@ -305,10 +451,6 @@ def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):
     with pytest.raises(ValueError, match="other settings.*sha256="):
         run(resume=True)
     source.write_bytes(kept)
-    part = tmp_path / "a.jsonl.part0"
-    first, *rest = part.read_text(encoding="utf-8").splitlines(keepends=True)
-    old = {k: v for k, v in json.loads(first).items() if k != "sha256"}
-    part.write_text("".join([json.dumps(old) + "\n", *rest]), encoding="utf-8")
     alone(lambda: run(resume=True))
     assert output.read_bytes() == expected
 
@@ -319,17 +461,17 @@ def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):
         (
             "a.jsonl",
             '{"question": "Who?", "context": "He."}\n{"question": "Who?"}\n',
-            "row 1 .*the context is None",
+            "line 2 .*the context is None",
         ),
         ("a.jsonl", '{"question": "Who?", "context": "He."}\n{broken\n', "line 2 is not JSON"),
         (
             "a.jsonl",
             '{"question": " ", "context": "He.", "id": "q7"}\n',
-            "'q7'.*the question is ' '",
+            "'q7'.*the question is empty",
         ),
-        ("a.jsonl", "[1]\n", "is no row"),
+        ("a.jsonl", "[1]\n", "line 1 is list, not an object"),
         ("a.csv", "Question,Text\nWho?,He.\n", "columns: Question, Text"),
-        ("a.txt", "x", "known are .jsonl"),
+        ("a.txt", "x", "known are .json, .jsonl"),
         ("a.json", '{"x": 1}', "no 'data'"),
     ],
 )

@@ -597,7 +597,7 @@ def test_ids():
     with pytest.raises(ValueError, match="but another context"):
         finish(table_drafts([row | {"id": 7}, row | {"id": 7, "context": "Bo met Bo's."}]))
     for gap in (None, "", " "):
-        with pytest.raises(ValueError, match="row 1 has no id"):
+        with pytest.raises(ValueError, match="row 1( has no id|: the id is ' ')"):
             table_drafts([row | {"id": "a"}, row | {"id": gap}])
 
 
@@ -616,15 +616,13 @@ def test_columns():
         match="no column question, context or text, answer or answers .*save it with commas",
     ):
         table_drafts([{"question;context;answer": "x"}], where="f.csv")
-    with pytest.raises(ValueError, match="row 0 has more cells than there are columns: .*quotes"):
-        table_drafts([row | {None: [" too"]}])
     with pytest.raises(
-        ValueError, match=r"row 0 \(id '0'\): the question is None; every row needs one"
+        ValueError, match=r"row 0 \(id '0'\): the question is None, not a text; every row needs one"
     ):
         table_drafts([row | {"question": None}])
     with pytest.raises(ValueError, match="row 1 is str"):
         table_drafts([row, "x"])
-    for rows, words in (([], "holds no row"), ({}, "not a list of rows")):
+    for rows, words in (([], "holds no example"), ({}, "not a list of rows")):
         with pytest.raises(ValueError, match=words):
             table_drafts(rows)
 
@@ -737,9 +735,9 @@ def test_label_studio():
         answers(two)
     with pytest.raises(ValueError, match="no label 'answer' .it has: Answer, Reason"):
         answers(two, label="answer")
-    with pytest.raises(ValueError, match="task 4: place 30 is outside of the context"):
+    with pytest.raises(ValueError, match=r"task 4: annotations\[0\]: result\[0\]: place 30 is outside of the context"):
         answers(task(annotation(ROME | {"start": 30, "end": 40})))
-    with pytest.raises(ValueError, match=r"task 4: the answer's start is '/p\[1\]/text\(\)"):
+    with pytest.raises(ValueError, match=r"task 4.*: the answer's start is '/p\[1\]/text\(\)"):
         answers(task(annotation(ROME | {"start": "/p[1]/text()[1]"})))
     with pytest.raises(ValueError, match="not as JSON-MIN"):
         answers({"id": 4, "text": "Ann", "question": "Who?", "answer": []})
@@ -851,7 +849,7 @@ def test_haystack():
         ]["text"]
         == []
     )
-    with pytest.raises(ValueError, match=r"question 0 \(id '5'\): the answer is empty"):
+    with pytest.raises(ValueError, match=r"qas\[0\] \(id '5'\): the answer is empty"):
         finish(from_haystack(export(("Ann.", qa(5, is_impossible=False)))))
     with pytest.raises(
         ValueError, match="h.json: data.0.: paragraphs.0.: qas.0. has no 'question'"
@@ -903,7 +901,7 @@ def test_convert_file_and_load_tables(tmp_path):
     )
     assert read_table(tmp_path / "train.csv", ODD).to_list() == ONE
     (tmp_path / "train2.csv").write_bytes(b"x")
-    with pytest.raises(ValueError, match="same split: name them"):
+    with pytest.raises(ValueError, match="both look like the train split"):
         load_tables(tmp_path, ODD)
     report = convert_file(tmp_path / "dev.jsonl", tmp_path / "new" / "out.json", columns=ODD)
     assert (

@@ -1,0 +1,205 @@
+"""Loading and checking: every source gives the same columns, and every wrong value is named."""
+
+import json
+
+import pytest
+from datasets import Dataset, DatasetDict
+
+from squadqa.data import (
+    FEATURES,
+    SAMPLES,
+    check_examples,
+    error_message,
+    example_problems,
+    find_answers,
+    load_file,
+    load_folder,
+    load_squad,
+    split_files,
+    split_of,
+    to_dataset,
+)
+
+COLUMNS = ["id", "title", "context", "question", "answers"]
+ROW = {
+    "id": "x1",
+    "title": "",
+    "context": "Ann met Bo in Rome. Bo left.",
+    "question": "Whom did Ann meet?",
+    "answers": {"text": ["Bo"], "answer_start": [8]},
+}
+
+
+def test_samples():
+    for name in SAMPLES:
+        data = load_squad(name)
+        assert list(data) == ["train", "validation"]
+        for rows in data.values():
+            assert rows.features == FEATURES and rows.column_names == COLUMNS
+    assert len(load_squad()["train"]) == 304 and len(load_squad()["validation"]) == 120
+    assert all(len(answers["text"]) == 1 for answers in load_squad()["train"]["answers"])
+
+
+def test_every_source_gives_the_same(tmp_path):
+    rows = load_squad()["validation"].select(range(5))
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "train.json").write_text(json.dumps({"data": rows.to_list()}))
+    (tmp_path / "notes.txt").write_text("not data")
+    (tmp_path / ".hidden.json").write_text("not data")
+    (tmp_path / "test.json").mkdir()
+    found = load_squad(tmp_path)
+    assert list(found) == ["validation", "train"]
+    for rows_of in (
+        found["train"],
+        load_folder(tmp_path)["validation"],
+        load_file(tmp_path / "dev.jsonl"),
+        load_squad(str(tmp_path / "dev.jsonl"))["validation"],
+        load_squad({"a": tmp_path / "train.json"})["a"],
+        load_squad({"a": rows})["a"],
+        load_squad(DatasetDict(a=rows))["a"],
+    ):
+        assert rows_of.to_list() == rows.to_list() and rows_of.features == FEATURES
+    assert split_files(tmp_path / "dev.jsonl") == {"validation": tmp_path / "dev.jsonl"}
+
+
+@pytest.mark.parametrize(
+    "name, split",
+    [
+        ("train.json", "train"),
+        ("squad.json", "train"),
+        ("dev-v1.1.json", "validation"),
+        ("my_val.csv", "validation"),
+        ("Valid.parquet", "validation"),
+        ("eval-2.jsonl", "validation"),
+        ("test-v2.0.json", "test"),
+        ("contest.json", "train"),
+        ("devices.json", "train"),
+    ],
+)
+def test_splits_by_name(name, split):
+    assert split_of(name) == split
+
+
+def test_sources_that_are_none():
+    for source, words in (
+        ("", "data is '': a name, a path"),
+        (None, "data is None"),
+        (5, "data is int"),
+        ({"train": 5}, "train is int, neither a file nor a Dataset"),
+        ({"train": [ROW]}, "train is list, neither"),
+        (["a.json"], "data is list"),
+    ):
+        assert words in error_message(load_squad, source)
+
+
+def test_data_sets_with_other_columns():
+    "Titles are made up where there are none; other forms of answers are brought into ours."
+    rows = [{k: v for k, v in ROW.items() if k != "title"} | {"extra": 1, "id": 7}]
+    rows[0]["answers"] = [{"text": "Bo", "answer_start": 8}]
+    (example,) = load_squad({"train": Dataset.from_list(rows)})["train"]
+    assert example == ROW | {"id": "7"}
+    for changes, words in (
+        ({"context": 5}, "train, row 0 (id 'x1'): the context is 5, not a text"),
+        ({"id": 7.5}, "the id is 7.5, neither a text nor a whole number"),
+        ({"answers": "Bo"}, "train, row 0 (id 'x1'): answers is not JSON"),
+    ):
+        data = {"train": Dataset.from_list([ROW | changes])}
+        assert words in error_message(load_squad, data)
+    data = {"train": Dataset.from_list([{"id": "1", "context": "c"}])}
+    assert "train has no column question, answers" in error_message(load_squad, data)
+
+
+def test_rows_become_a_data_set():
+    rows = [ROW, ROW | {"id": 7, "title": 5, "answers": [{"text": "Bo", "answer_start": 20.0}]}]
+    dataset = to_dataset(rows)
+    assert dataset.features == FEATURES and dataset[0] == ROW
+    assert dataset[1] == ROW | {
+        "id": "7",
+        "title": "5",
+        "answers": {"text": ["Bo"], "answer_start": [20]},
+    }
+    null = {"context": None, "question": None, "answers": None, "id": None, "title": None}
+    assert to_dataset([null])[0] == null | {"title": ""}  # a check names it
+    for rows, words in (
+        ([], "rows holds no example"),
+        ([ROW, None], "rows, row 1 is null, not an object"),
+        ([ROW, [1]], "rows, row 1 is list"),
+        ([{"id": 1}], "rows, row 0 has no column context, question, answers (it has: id)"),
+        ({}, "rows is dict, not a list of rows"),
+        ([ROW | {"title": []}], "row 0 (id 'x1'): the title is []"),
+    ):
+        assert words in error_message(to_dataset, rows)
+
+
+WRONG = {
+    "context": [5, ["Ann"], {}, "a\ud83d", True],
+    "question": [7, [], {}, "\udc00"],
+    "id": [[], {}, float("nan"), True, 7.5, "\ud83d", " "],
+    "answers": [
+        5,
+        "Bo",
+        [5],
+        [None],
+        {"text": "Bo", "answer_start": 8},
+        {"text": [5], "answer_start": [8]},
+        {"text": ["\ud83d"], "answer_start": [8]},
+        *[{"text": ["Bo"], "answer_start": [s]} for s in (2**63, float("inf"), 8.5, "8", True)],
+        {"text": ["Bo"], "answer_start": [float("nan")]},
+        {"text": ["Bo"]},
+    ],
+    "title": [[], {}],
+}
+
+
+@pytest.mark.parametrize(
+    "field, value", [(field, value) for field, values in WRONG.items() for value in values]
+)
+def test_wrong_values_are_named_not_mended(field, value):
+    rows = [ROW, ROW | {"id": "x2"} | {field: value}]
+    report = check_examples(rows)
+    assert dict(report.problems) == {"wrong_type": 1} and report.examples == 2
+    (message,) = report.offenders["wrong_type"]
+    assert message.startswith("example ") and field.rstrip("s") in message
+    with pytest.raises(ValueError, match=r"rows, row 1 \(id "):
+        to_dataset(rows)
+
+
+def test_raw_rows_are_checked_as_they_are():
+    good = ROW | {"id": 7, "answers": [{"text": "Bo", "answer_start": 8}]}
+    assert check_examples([good]).ok
+    report = check_examples([good, good | {"id": "7"}])
+    assert dict(report.problems) == {"duplicate_id": 1}  # a number is the text of its digits
+    wrong = good | {"answers": [{"text": "Bo", "answer_start": 9}]}
+    assert "not at 9 but at 8 (off by -1)" in str(check_examples([wrong]))
+    nothing = {name: None for name in ROW}
+    report = check_examples({"train": [nothing, nothing], "validation": [good]})
+    assert dict(report.problems) == {"null_field": 2} and report.examples == 3
+    assert "train: example None: id, context, question, answers is null" in str(report)
+    report = check_examples([ROW | {"id": ""}])
+    assert dict(report.problems) == {"empty_id": 1}
+    assert "the data, row 1 is null" in error_message(check_examples, [ROW, None])
+    assert "the data, row 0 has no column id" in error_message(check_examples, [{}])
+    assert "the data is int" in error_message(check_examples, 5)
+
+
+def test_a_report_counts_and_keeps_the_first():
+    rows = [ROW | {"id": f"x{n}", "question": " "} for n in range(5)]
+    report = check_examples(rows)
+    assert report.problems == {"empty_question": 5} and len(report.offenders["empty_question"]) == 3
+    assert report.contexts == 1 and report.stray_spaces == 5 and not report.ok
+    assert "5 examples over 1 contexts" in str(report) and "'x2'" in str(report)
+    assert "Mend these examples" in error_message(report.raise_if_bad)
+    unanswerable = ROW | {"answers": {"text": [], "answer_start": []}}
+    assert check_examples([unanswerable]).unanswerable == 1
+    assert list(example_problems(ROW)) == []
+
+
+def test_places_of_an_answer():
+    assert find_answers("banana", "ana") == [1, 3]
+    assert find_answers("a (b) a", "(b)") == [2]
+    assert find_answers("a", "") == find_answers("a", "b") == []
+
+
+def test_error_message_wants_an_error():
+    with pytest.raises(AssertionError, match="len raised no ValueError"):
+        error_message(len, "abc")
