@@ -128,7 +128,7 @@ def split_files(
 ) -> dict[str, Path]:  # split -> file
     "The data files of a folder, each as the split that its name tells."
     path = user_path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return {split_of(path): known_file(path)}
     found = {}
     for file in sorted(path.iterdir()):

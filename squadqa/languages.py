@@ -11,7 +11,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def language_code(
     raise ValueError(f"there are no rules={rules!r} for language {language!r}; known are {known}")
 
 # %% ../nbs/further/languages.ipynb #fold-characters
-@lru_cache(maxsize=None)
+@cache
 def _is_punctuation(character: str) -> bool:
     "By Unicode's category, and the ASCII marks that Unicode calls symbols, like $ and +"
     return character in string.punctuation or unicodedata.category(character).startswith("P")
@@ -69,7 +69,7 @@ _ALSO = re.compile(
 )  # variation selectors
 
 
-@lru_cache(maxsize=None)
+@cache
 def _plain(character: str) -> str:
     "Nothing for punctuation and what is not seen, an ASCII digit for any digit, else the character"
     if (
@@ -113,7 +113,10 @@ ARTICLES = {
 
 ELIDED = {"fr": "l", "it": "l un"}  # before an apostrophe
 
-_words = lambda words: rf"\b(?:{'|'.join(words.split())})"
+
+def _words(words):
+    return rf"\b(?:{'|'.join(words.split())})"
+
 
 _ARTICLE = {code: re.compile(_words(words.casefold()) + r"\b") for code, words in ARTICLES.items()}
 

@@ -295,9 +295,12 @@ def reliability(
     edges = np.linspace(0, 1, bins + 1)
     bin_of = np.digitize(confidences, edges[1:-1])
     counts = np.bincount(bin_of, minlength=bins)
-    mean = lambda values: np.divide(
-        np.bincount(bin_of, values, bins), counts, out=np.full(bins, np.nan), where=counts > 0
-    )
+
+    def mean(values):
+        return np.divide(
+            np.bincount(bin_of, values, bins), counts, out=np.full(bins, np.nan), where=counts > 0
+        )
+
     return Reliability(edges, counts, mean(confidences), mean(right))
 
 

@@ -39,7 +39,7 @@ from squadqa.checkpoints import (
 from .data import check_examples, load_squad
 from .hub import Push, model_card
 from .models import check_fit, load_model, load_tokenizer
-from .processes import choose_precision, has_bf16
+from .processes import choose_precision
 from .results import FineTuneResult, write_results
 
 # %% ../nbs/inside/training.ipynb #load-for-training
@@ -101,9 +101,7 @@ def pick_precision(
     settings: Hyperparameters,  # of the run
 ) -> str:  # "no", "fp16" or "bf16"
     "What `mixed_precision='auto'` means on this machine."
-    if settings.use_cpu and settings.mixed_precision == "auto":
-        return "bf16" if has_bf16() else "no"
-    return choose_precision(settings.mixed_precision)
+    return choose_precision(settings.mixed_precision, "cpu" if settings.use_cpu else None)
 
 
 def _when(settings: Hyperparameters, has_validation: bool) -> dict:

@@ -1,4 +1,4 @@
-"""Hyperparameters: every value that makes no sense is refused in one sentence, and one set of names serves everybody."""
+"""Hyperparameters: what makes no sense is refused in one sentence; one set of names for all."""
 
 import subprocess
 import sys
@@ -91,7 +91,9 @@ def test_recipes():
     course = choose_hyperparameters("bert")
     assert (course.epochs, course.learning_rate) == (3, 2e-5)
     assert (course.weight_decay, course.batch_size) == (0.01, 8)
-    assert course == Hyperparameters() == choose_hyperparameters("me/any") == choose_hyperparameters()
+    assert (
+        course == Hyperparameters() == choose_hyperparameters("me/any") == choose_hyperparameters()
+    )
     small = choose_hyperparameters("minilm")
     assert (small.learning_rate, small.batch_size, small.warmup_steps) == (2e-4, 16, 0.1)
     start = choose_hyperparameters("starter", batch_size=None, learning_rate=1e-3)
@@ -164,13 +166,12 @@ def test_training_arguments(tmp_path):
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16", "auto"])
 def test_precision_never_chooses_the_device(precision, asked, monkeypatch):
-    "Only who asks for the CPU leaves an accelerator alone; where there is none, there is nothing to leave."
+    "Only who asks for the CPU leaves an accelerator alone."
+    settings = Hyperparameters(mixed_precision=precision, use_cpu=asked)
     for there in (True, False):
-        heard = {}
         monkeypatch.setattr(torch.accelerator, "is_available", lambda there=there: there)
-        settings = Hyperparameters(mixed_precision=precision, use_cpu=asked)
-        training_arguments("runs/x", settings, kind=lambda where, **kw: heard.update(kw))
-        assert heard["use_cpu"] == (asked or not there)
+        chosen = training_arguments("runs/x", settings, kind=lambda where, **given: given)
+        assert chosen["use_cpu"] == (asked or not there)
 
 
 def test_asked_for_the_cpu_beside_a_gpu(monkeypatch):
@@ -184,9 +185,11 @@ def test_asked_for_the_cpu_beside_a_gpu(monkeypatch):
 
 def test_what_must_be_the_same_to_resume(small_data):
     "Batches, rate and data count; how often one looks at them does not."
-    identity = lambda data=small_data, together=8, **given: run_identity(
-        "trainer", data, 100, together, choose_hyperparameters(**given), "no"
-    )
+
+    def identity(data=small_data, together=8, **given):
+        settings = choose_hyperparameters(**given)
+        return run_identity("trainer", data, 100, together, settings, "no")
+
     now = identity()
     for other in (
         dict(learning_rate=1e-4),
@@ -198,7 +201,9 @@ def test_what_must_be_the_same_to_resume(small_data):
         dict(together=16),
     ):
         assert identity(**other) != now, other
-    same = dict(logging_steps=3, evaluate_every=9, dataloader_num_workers=2, hub_token="x", epochs=9)
+    same = dict(
+        logging_steps=3, evaluate_every=9, dataloader_num_workers=2, hub_token="x", epochs=9
+    )
     assert identity(**same) == now
     edited = small_data["train"].to_list()
     edited[5]["context"] = edited[5]["context"].replace("e", "a", 1)

@@ -1,4 +1,4 @@
-"""The folder of a run: sealed checkpoints, models that are whole or absent, one training at a time, nothing lost."""
+"""The folder of a run: sealed checkpoints, whole models, one training at a time, nothing lost."""
 
 import errno
 import json
@@ -91,7 +91,14 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "config.json", SEAL],
+    [
+        "model.safetensors",
+        "optimizer.pt",
+        "scheduler.pt",
+        "trainer_state.json",
+        "config.json",
+        SEAL,
+    ],
 )
 def test_a_damaged_checkpoint_is_passed_over(name, damage, run, caplog):
     DAMAGE[damage](run / "checkpoint-15" / name)
@@ -325,7 +332,9 @@ def test_rotation_keeps_the_last_and_the_best(run):
 
 
 def test_what_was_passed_over_goes_when_something_better_is_whole(run):
-    (run / "checkpoint-15" / "optimizer.pt").write_bytes(b"X" * len(b"optimizer.pt of step 15" * 20))
+    (run / "checkpoint-15" / "optimizer.pt").write_bytes(
+        b"X" * len(b"optimizer.pt of step 15" * 20)
+    )
     with open_run(run, resume=True) as folder:
         assert folder.start(IDENTITY).name == "checkpoint-10"
         folder.checkpoint_is_written(write_checkpoint(run, 12), keep=2, best_step=None)
@@ -422,7 +431,8 @@ def test_a_closed_pipe_is_told_once(caplog):
         def write(self, text):
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-        flush = lambda self: self.write("")
+        def flush(self):
+            self.write("")
 
     with redirect_stdout(Closed()), unheard_is_fine():
         assert sys.stdout.encoding == "utf-8"

@@ -1,10 +1,8 @@
-"""The open loop: the Trainer's run bit for bit, many processes as one, and nothing lost when a process is killed or raises."""
+"""The open loop: the Trainer's run bit for bit, many processes as one, nothing lost by a kill."""
 
-import errno
 import inspect
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
     BertForQuestionAnswering,
+    PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -29,14 +28,13 @@ from transformers import (
 
 from squadqa import loop as module
 from squadqa.adapters import add_adapter
-from squadqa.arguments import LOOP_ARGUMENTS
 from squadqa.batching import longest_first, make_features, make_loader, predict_logits
 from squadqa.checkpoints import CheckpointError, TrainingInterrupted, checkpoints
-from squadqa.evaluation import evaluate_model, evaluate_sharded, prepare_evaluation_features
+from squadqa.evaluation import evaluate_model, prepare_evaluation_features
 from squadqa.loop import train_loop
 from squadqa.loop_steps import decay_groups
 from squadqa.models import load_model, load_tokenizer
-from squadqa.processes import gather_logits, make_accelerator, merge_shards, own_share, plan_steps
+from squadqa.processes import gather_logits, make_accelerator
 from squadqa.trainer import fine_tune
 
 RUN = dict(
@@ -50,6 +48,9 @@ RUN = dict(
     logging_steps=2,
 )
 ENGINES = {"trainer": fine_tune, "accelerate": train_loop}
+WORDS = ["--max-length", "128", "--stride", "32"]
+TRAIN = ["-m", "squadqa.cli", "train", "--engine", "accelerate", "--data", "sample", *WORDS]
+slow = pytest.mark.slow
 
 
 def weights(folder) -> dict:
@@ -64,76 +65,85 @@ def same(a: dict, b: dict) -> bool:
 def finished(tiny_folder, small_data, tmp_path_factory):
     "One run of each engine that nothing interrupts, with a checkpoint every five steps."
     home, results = tmp_path_factory.mktemp("whole"), {}
-    for name, train in ENGINES.items():
-        results[name] = alone(
-            lambda: train(str(tiny_folder), small_data, home / name, **RUN, evaluate_every=5)
-        )
+
+    def both():
+        return {
+            name: train(str(tiny_folder), small_data, home / name, **RUN, evaluate_every=5)
+            for name, train in ENGINES.items()
+        }
+
+    results = alone(both)
     return home, results
 
 
-# The same run as the Trainer's
+# --- the same run as the Trainer's
 
 
 def test_same_signature_as_fine_tune():
-    ours, theirs = (inspect.signature(f).parameters for f in (train_loop, fine_tune))
-    assert list(ours) == list(theirs) and [
-        (p.default, p.annotation, p.kind) for p in ours.values()
-    ] == [(p.default, p.annotation, p.kind) for p in theirs.values()]
+    described = []
+    for engine in (train_loop, fine_tune):
+        found = inspect.signature(engine).parameters.values()
+        described.append([(p.name, p.default, p.annotation, p.kind) for p in found])
+    assert described[0] == described[1]
+
+
+def assert_same_run(folders, results):
+    "Bit for bit; the mean loss of a short last group of batches differs in the last bit."
+    (trainer, loop), (theirs, ours) = folders, results
+    assert same(weights(trainer), weights(loop))
+    assert len(ours.history) == len(theirs.history) > 0
+    for mine, other in zip(ours.history, theirs.history):
+        assert mine == pytest.approx(other, rel=1e-6)
+    assert (ours.scores, ours.best_step, ours.steps) == (
+        theirs.scores,
+        theirs.best_step,
+        theirs.steps,
+    )
+    assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-6)
+    assert ours.windows_per_second > 0
+    files = [
+        {p.name for p in folder.iterdir() if not p.name.startswith("checkpoint-")}
+        for folder in folders
+    ]
+    assert files[0] == files[1]
+
+
+def test_same_losses_scores_and_weights_as_the_trainer(finished):
+    home, results = finished
+    assert_same_run([home / name for name in ENGINES], [results[name] for name in ENGINES])
 
 
 @pytest.mark.parametrize(
     "extra",
     [
-        {},
-        {"gradient_accumulation_steps": 3, "warmup_steps": 0.2},
-        {"evaluate_every": 4, "max_steps": 10, "max_grad_norm": 0.5},
-        {"evaluate_every": "no", "max_steps": 4, "warmup_steps": 2},
-        {"eval_on_start": True, "epochs": 1.5},
+        {
+            "gradient_accumulation_steps": 3,
+            "warmup_steps": 0.2,
+            "eval_on_start": True,
+            "epochs": 1.5,
+            "max_grad_norm": 0.5,
+        },
+        pytest.param({"evaluate_every": 4, "max_steps": 10, "max_grad_norm": 0.5}, marks=slow),
+        pytest.param({"evaluate_every": "no", "max_steps": 4, "warmup_steps": 2}, marks=slow),
+        pytest.param({"eval_on_start": True, "epochs": 1.5}, marks=slow),
     ],
     ids=str,
 )
-def test_same_losses_scores_and_weights_as_the_trainer(extra, tiny_folder, small_data, tmp_path):
-    "Same data, seed and steps: the weights are equal bit for bit, losses and scores too (the mean of a short last group differs in the last bit)."
-    trainer, loop = (
-        alone(lambda: train(str(tiny_folder), small_data, tmp_path / name, **RUN | extra))
-        for name, train in ENGINES.items()
-    )
-    assert same(weights(tmp_path / "trainer"), weights(tmp_path / "accelerate"))
-    assert len(loop.history) == len(trainer.history) > 0
-    for ours, theirs in zip(loop.history, trainer.history):
-        assert ours == pytest.approx(theirs, rel=1e-6)
-    assert (
-        loop.scores == trainer.scores
-        and loop.best_step == trainer.best_step
-        and loop.steps == trainer.steps
-    )
-    assert (
-        loop.train_loss == pytest.approx(trainer.train_loss, rel=1e-6)
-        and loop.windows_per_second > 0
-    )
-    files = [
-        {p.name for p in (tmp_path / name).iterdir() if not p.name.startswith("checkpoint-")}
-        for name in ENGINES
-    ]
-    assert files[0] - {"training_args.bin"} == files[1]
+def test_same_run_with_other_settings(extra, tiny_folder, small_data, tmp_path):
+    def both():
+        return [
+            train(str(tiny_folder), small_data, tmp_path / name, **RUN | extra)
+            for name, train in ENGINES.items()
+        ]
+
+    assert_same_run([tmp_path / name for name in ENGINES], alone(both))
 
 
 def test_scores_of_the_written_model(finished, small_data):
     home, results = finished
     result = results["accelerate"]
-    assert {
-        "model.safetensors",
-        "config.json",
-        "tokenizer.json",
-        "trainer_state.json",
-        "all_results.json",
-        "learning_curve.png",
-        "README.md",
-    } <= {p.name for p in (home / "accelerate").iterdir()}
-    assert (
-        json.loads((home / "accelerate" / "all_results.json").read_text())["history"]
-        == result.history
-    )
+    saved = json.loads((home / "accelerate" / "all_results.json").read_text())
+    assert saved["history"] == result.history
     scores = evaluate_model(
         load_model(home / "accelerate"),
         load_tokenizer(home / "accelerate"),
@@ -142,8 +152,9 @@ def test_scores_of_the_written_model(finished, small_data):
         stride=32,
     ).scores
     assert scores == pytest.approx({k: result.scores[k] for k in ("exact_match", "f1")})
-    card = (home / "accelerate" / "README.md").read_text()
-    assert f"{result.scores['f1']:.2f}" in card and str(home) not in card
+    cards = [(home / name / "README.md").read_text() for name in ENGINES]
+    assert cards[0].replace("trainer", "accelerate") == cards[1]
+    assert f"{result.scores['f1']:.2f}" in cards[1] and str(home) not in cards[1]
 
 
 CONFIGS = {
@@ -195,22 +206,25 @@ def test_biases_and_norms_do_not_decay(kind, tmp_path):
 
 
 def test_arguments_that_the_loop_does_not_have(tiny_folder, small_data, tmp_path):
-    with pytest.raises(
-        ValueError,
-        match="the loop has no lr_scheduler_type, optim; it takes gradient_accumulation_steps.*--engine trainer",
-    ):
-        train_loop(
-            str(tiny_folder),
-            small_data,
-            tmp_path / "run",
-            optim="adafactor",
-            lr_scheduler_type="cosine",
-        )
-    with pytest.raises(ValueError, match="evaluate_every='often'"):
-        train_loop(str(tiny_folder), small_data, tmp_path / "run", evaluate_every="often")
-    with pytest.raises(ValueError, match="mixed_precision='half'"):
-        train_loop(str(tiny_folder), small_data, tmp_path / "run", mixed_precision="half")
-    assert not (tmp_path / "run").exists() and len(LOOP_ARGUMENTS) > 10
+    more = dict(optim="adafactor", lr_scheduler_type="cosine")
+    words = "the loop has no lr_scheduler_type, optim: use the Trainer .*--engine trainer"
+    with pytest.raises(ValueError, match=words):
+        train_loop(str(tiny_folder), small_data, tmp_path / "run", **more)
+    with pytest.raises(ValueError, match="comet_ml"):
+        train_loop(str(tiny_folder), small_data, tmp_path / "run", report_to="comet_ml")
+    for name, value in {"epochs": 0, "save_total_limit": 0, "logging_steps": 0}.items():
+        with pytest.raises(ValueError, match=f"{name}={value} must"):
+            train_loop(str(tiny_folder), small_data, tmp_path / "run", **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_adapters_are_for_the_trainer(tiny_folder, small_data, tmp_path):
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'squadqa[offline]'")
+    adapted = add_adapter(load_model(tiny_folder), rank=2)
+    with pytest.raises(ValueError, match="train an adapter with fine_tune"):
+        train_loop(adapted, small_data, tmp_path / "run")
+    fine_tune(adapted, small_data, tmp_path / "run", **RUN | {"max_steps": 2})
+    assert (tmp_path / "run" / "adapter_model.safetensors").exists()
 
 
 def test_a_model_in_memory_ends_with_the_best_weights(minilm, small_data, tmp_path):
@@ -276,12 +290,7 @@ def test_tensorboard_gets_losses_and_scores(tiny_folder, small_data, tmp_path):
     assert log.Scalars("eval/f1")[-1].value == pytest.approx(result.history[-1]["f1"])
 
 
-def test_a_tracker_that_is_missing_is_named(tiny_folder, small_data, tmp_path):
-    with pytest.raises(ValueError, match="comet_ml"):
-        train_loop(str(tiny_folder), small_data, tmp_path / "run", report_to="comet_ml")
-
-
-# Killed and resumed
+# --- killed and resumed
 
 
 def die():
@@ -317,57 +326,45 @@ def kill_while_saving(number: int):
     torch.save = save
 
 
+STEPS = sorted({3, *np.random.default_rng(0).integers(4, 32, 4).tolist()})
+KILLS = [(kill_at_step, 13), (kill_while_saving, 2)]
+KILLS += [pytest.param(kill_at_step, n, marks=slow) for n in STEPS if n != 13]
+KILLS += [pytest.param(kill_while_saving, n, marks=slow) for n in (1, 4)]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "kill, number",
-    [(kill_at_step, n) for n in sorted({3, *np.random.default_rng(0).integers(4, 32, 4).tolist()})]
-    + [(kill_while_saving, n) for n in (1, 2, 4)],
-    ids=lambda x: getattr(x, "__name__", str(x)),
-)
+@pytest.mark.parametrize("kill, number", KILLS, ids=lambda x: getattr(x, "__name__", str(x)))
 def test_killed_and_resumed_ends_with_the_same_weights(
     engine, kill, number, finished, tiny_folder, small_data, tmp_path
 ):
     home, results = finished
-    train = lambda **more: ENGINES[engine](
-        str(tiny_folder), small_data, tmp_path / "run", **RUN, evaluate_every=5, **more
-    )
+    run = tmp_path / "run"
+
+    def train(**more):
+        return ENGINES[engine](str(tiny_folder), small_data, run, **RUN, evaluate_every=5, **more)
 
     def dies():
         kill(number)
         train()
 
     assert alone(dies) == -signal.SIGKILL
-    whole = checkpoints(tmp_path / "run")
-    last = (
-        number - 1 if kill is kill_while_saving else (number - 1) // 5
-    )  # checkpoints that were finished before
-    assert (whole[-1].name if whole else None) == (f"checkpoint-{5 * last}" if last else None)
+    saved = number - 1 if kill is kill_while_saving else (number - 1) // 5
+    assert [c.name for c in checkpoints(run)][-1:] == [f"checkpoint-{5 * saved}"][: bool(saved)]
     resumed = alone(lambda: train(resume=True))
-    assert same(weights(home / engine), weights(tmp_path / "run"))
-    assert (
-        resumed.scores == results[engine].scores and resumed.best_step == results[engine].best_step
-    )
+    assert same(weights(home / engine), weights(run))
+    result = results[engine]
+    assert (resumed.scores, resumed.best_step) == (result.scores, result.best_step)
     if engine == "accelerate":
-        assert resumed.history == results[engine].history
-    left = {p.name for p in (tmp_path / "run").iterdir()} - {
-        p.name for p in (home / engine).iterdir()
-    }
-    assert not left and {p.name for p in (tmp_path / "run").glob("checkpoint-*")} == {
-        p.name for p in (home / engine).glob("checkpoint-*")
-    }
+        assert resumed.history == result.history
+    assert {p.name for p in run.iterdir()} == {p.name for p in (home / engine).iterdir()}
 
 
+@slow
 def test_killed_in_the_middle_of_accumulation(tiny_folder, small_data, tmp_path):
-    train = lambda name, **more: train_loop(
-        str(tiny_folder),
-        small_data,
-        tmp_path / name,
-        **RUN,
-        gradient_accumulation_steps=3,
-        evaluate_every="no",
-        save_steps=2,
-        **more,
-    )
+    run = RUN | dict(gradient_accumulation_steps=3, evaluate_every="no", save_steps=2)
+
+    def train(name, **more):
+        return train_loop(str(tiny_folder), small_data, tmp_path / name, **run, **more)
 
     def dies():
         kill_at_step(5)
@@ -381,112 +378,90 @@ def test_killed_in_the_middle_of_accumulation(tiny_folder, small_data, tmp_path)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
-def test_ctrl_c_saves_and_resumes(finished, tiny_folder, small_data, tmp_path):
+@pytest.mark.parametrize("stop_at", [7, pytest.param(10, marks=slow)])
+def test_ctrl_c_saves_and_resumes(stop_at, finished, tiny_folder, small_data, tmp_path):
     "Between two checkpoints and at an evaluation: a checkpoint, a message, and the same end."
     home, results = finished
-    for stop_at in (7, 10):
-        folder = tmp_path / str(stop_at)
-        train = lambda **more: train_loop(
-            str(tiny_folder), small_data, folder, **RUN, evaluate_every=5, **more
-        )
+    run, result = tmp_path / "run", results["accelerate"]
 
-        def asks():
-            real = module.train_batch
+    def train(**more):
+        return train_loop(str(tiny_folder), small_data, run, **RUN, evaluate_every=5, **more)
 
-            def batch(run, *args):
-                done = real(run, *args)
-                if run.progress.global_step == stop_at:
-                    signal.raise_signal(signal.SIGINT)
-                return done
+    def asked():
+        real = module.after_step
 
-            module.train_batch = batch
-            try:
-                train()
-            except TrainingInterrupted as e:
-                return str(e)
+        def after_step(run, *args):
+            if run.step == stop_at:
+                signal.raise_signal(signal.SIGINT)
+            real(run, *args)
 
-        assert re.search(
-            f"stopped at step {stop_at} of {results['accelerate'].steps}.*--resume", alone(asks)
-        )
-        assert (
-            checkpoints(folder)[-1].name == f"checkpoint-{stop_at}"
-            and not (folder / "model.safetensors").exists()
-        )
-        resumed = alone(lambda: train(resume=True))
-        assert (
-            same(weights(home / "accelerate"), weights(folder))
-            and resumed.history == results["accelerate"].history
-        )
+        module.after_step = after_step
+        try:
+            train()
+        except TrainingInterrupted as e:
+            return str(e), e.exit_code
+
+    said, code = alone(asked)
+    assert f"stopped at step {stop_at} of {result.steps}" in said and "--resume" in said
+    assert code == 130 and not (run / "model.safetensors").exists()
+    assert checkpoints(run)[-1].name == f"checkpoint-{stop_at}"
+    resumed = alone(lambda: train(resume=True))
+    assert same(weights(home / "accelerate"), weights(run)) and resumed.history == result.history
 
 
 def test_resuming_a_finished_run_changes_nothing(finished, tiny_folder, small_data):
     home, results = finished
     before = weights(home / "accelerate")
-    again = alone(
-        lambda: train_loop(
-            str(tiny_folder), small_data, home / "accelerate", **RUN, evaluate_every=5, resume=True
-        )
-    )
-    assert (
-        same(before, weights(home / "accelerate"))
-        and again.history == results["accelerate"].history
-    )
+    more = dict(evaluate_every=5, resume=True)
+    run = home / "accelerate"
+    again = alone(lambda: train_loop(str(tiny_folder), small_data, run, **RUN, **more))
+    assert same(before, weights(run)) and again.history == results["accelerate"].history
 
 
-def test_resuming_something_else_is_refused(finished, tiny_folder, small_data, tmp_path):
-    import shutil
-
-    for name in ENGINES:
-        shutil.copytree(finished[0] / name, tmp_path / name)
-    with pytest.raises(ValueError, match="windows_together=8, this run has 4"):
-        train_loop(
-            str(tiny_folder),
-            small_data,
-            tmp_path / "accelerate",
-            **RUN | {"batch_size": 4},
-            resume=True,
-        )
-    with pytest.raises(ValueError, match="written by the Trainer"):
-        train_loop(str(tiny_folder), small_data, tmp_path / "trainer", **RUN, resume=True)
-    with pytest.raises(ValueError, match="not written by the Trainer"):
-        fine_tune(str(tiny_folder), small_data, tmp_path / "accelerate", **RUN, resume=True)
-    assert len(checkpoints(tmp_path / "accelerate")) == len(checkpoints(finished[0] / "accelerate"))
+def test_resuming_something_else_is_refused(finished, tiny_folder, small_data):
+    home = finished[0]
+    before = [len(checkpoints(home / name)) for name in ENGINES]
+    for engine, name, more, words in (
+        (train_loop, "accelerate", {"batch_size": 4}, "windows_per_step=8, this run has 4"),
+        (train_loop, "accelerate", {"seed": 1}, "seed=42, this run has 1"),
+        (train_loop, "trainer", {}, "another engine: continue it with fine_tune"),
+        (fine_tune, "accelerate", {}, "another engine: continue it with train_loop"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            engine(str(tiny_folder), small_data, home / name, **RUN | more, resume=True)
+    assert [len(checkpoints(home / name)) for name in ENGINES] == before
 
 
-def test_full_disk_while_saving_a_checkpoint(
-    finished, tiny_folder, small_data, tmp_path, monkeypatch
-):
-    def full_disk(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    real, threads = torch.save, torch.get_num_threads()
-    with monkeypatch.context() as patch:
-        torch.set_num_threads(
-            1
-        )  # as in the processes of the other runs: sums come out the same bit for bit
-        patch.setattr(
-            torch,
-            "save",
-            lambda *args, **kwargs: (
-                real(*args, **kwargs) if not checkpoints(tmp_path / "run") else full_disk()
-            ),
-        )
-        with pytest.raises(
-            CheckpointError,
-            match="(?s)No space left.*last good checkpoint is .*checkpoint-5.*--resume",
-        ):
-            train_loop(str(tiny_folder), small_data, tmp_path / "run", **RUN, evaluate_every=5)
-    torch.set_num_threads(threads)
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["checkpoint-5"]
-    alone(
-        lambda: train_loop(
-            str(tiny_folder), small_data, tmp_path / "run", **RUN, evaluate_every=5, resume=True
-        )
-    )
-    assert same(weights(finished[0] / "accelerate"), weights(tmp_path / "run"))
+def full_disk(*args, **kwargs):
+    raise Exception("No space left on device (os error 28)")
 
 
-# Two processes
+@pytest.mark.parametrize("name", ["optimizer", "tokenizer"])
+def test_full_disk_while_saving_a_checkpoint(name, tiny_folder, small_data, tmp_path, monkeypatch):
+    "The second checkpoint fails: the first survives, and no half is left."
+    home = {"optimizer": torch, "tokenizer": PreTrainedTokenizerBase}[name]
+    method = {"optimizer": "save", "tokenizer": "save_pretrained"}[name]
+    real, run = getattr(home, method), tmp_path / "run"
+
+    def fails_later(*args, **kwargs):
+        return (full_disk if checkpoints(run) else real)(*args, **kwargs)
+
+    monkeypatch.setattr(home, method, fails_later)
+    words = "(?s)No space left.*last good checkpoint is .*checkpoint-5.*--resume"
+    with pytest.raises(CheckpointError, match=words):
+        train_loop(str(tiny_folder), small_data, run, **RUN, evaluate_every=5)
+    assert [p.name for p in run.iterdir()] == ["checkpoint-5"]
+
+
+def test_divergence_is_told(tiny_folder, small_data, tmp_path):
+    for every in ("no", 3):
+        run = RUN | dict(learning_rate=1e30, max_steps=4, evaluate_every=every)
+        with pytest.raises(ValueError, match="training diverged.*Lower the learning rate"):
+            train_loop(str(tiny_folder), small_data, tmp_path / "run", **run)
+        assert not (tmp_path / "run").exists()
+
+
+# --- two processes
 
 
 @pytest.fixture(scope="module")
@@ -501,8 +476,16 @@ def still_folder(minilm, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("examples", [48, 45])
-@pytest.mark.parametrize("extra", [{}, {"gradient_accumulation_steps": 2}], ids=str)
+@pytest.mark.parametrize(
+    "examples, extra",
+    [
+        (45, {"gradient_accumulation_steps": 2}),
+        pytest.param(48, {}, marks=slow),
+        pytest.param(45, {}, marks=slow),
+        pytest.param(48, {"gradient_accumulation_steps": 2}, marks=slow),
+    ],
+    ids=str,
+)
 def test_two_processes_train_as_one_with_twice_the_batch(
     examples, extra, still_folder, small_data, tmp_path
 ):
@@ -510,26 +493,33 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     data = DatasetDict(
         train=small_data["train"].select(range(examples)), validation=small_data["validation"]
     )
-    run = lambda name, size: train_loop(
-        str(still_folder), data, tmp_path / name, **RUN | {"batch_size": size} | extra
-    )
+
+    def run(name, size):
+        more = RUN | {"batch_size": size} | extra
+        return train_loop(str(still_folder), data, tmp_path / name, **more)
+
     one, two = alone(lambda: run("one", 8)), processes(lambda: run("two", 4))
-    losses = lambda result: [row["loss"] for row in result.history if "loss" in row]
+
+    def losses(result):
+        return [row["loss"] for row in result.history if "loss" in row]
+
     assert (
         losses(two[0]) == pytest.approx(losses(one), rel=1e-5) and two[0].history == two[1].history
     )
     for name in ("exact_match", "f1"):
         assert two[0].scores[name] == one.scores[name]
     a, b = weights(tmp_path / "one"), weights(tmp_path / "two")
-    # a softmax does not feel what is added to all logits: these gradients are rounding noise, which Adam scales up
+    # adding one number to all logits changes no softmax: these gradients are rounding noise,
+    # which Adam scales up
     no_gradient = {"qa_outputs.bias", "bert.encoder.layer.1.output.LayerNorm.bias"}
     assert all(torch.allclose(a[k], b[k], atol=1e-5) for k in a.keys() - no_gradient)
 
 
+@slow
 def test_two_killed_processes_resume(tiny_folder, small_data, tmp_path):
-    train = lambda name, **more: train_loop(
-        str(tiny_folder), small_data, tmp_path / name, **RUN, evaluate_every=3, **more
-    )
+    def train(name, **more):
+        run = RUN | {"evaluate_every": 3} | more
+        return train_loop(str(tiny_folder), small_data, tmp_path / name, **run)
 
     def dies():
         if os.environ["RANK"] == "1":
@@ -562,25 +552,9 @@ def long_examples(small_data, minilm):
     )
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7])
-def test_two_processes_answer_as_one(n, long_examples, tiny_folder, minilm):
-    "By example, as the command line does: byte for byte the same, also where a process gets nothing."
-    model, some = load_model(tiny_folder), long_examples.select(range(n))
-    answers = lambda: evaluate_sharded(
-        model, minilm, some, max_length=64, stride=16, chunk=1, progress=False
-    )
-    written = lambda e: json.dumps([e.predictions, e.n_best, e.scores])
-    one, two = alone(answers), processes(answers)
-    assert written(one) == written(two[0]) == written(two[1]) and len(one.predictions) == n
-    plain = evaluate_model(model, minilm, some, max_length=64, stride=16, progress=False)
-    assert [p["prediction_text"] for p in plain.predictions] == [
-        p["prediction_text"] for p in one.predictions
-    ] and plain.scores == one.scores
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 7])
+@pytest.mark.parametrize("n", [3, *(pytest.param(n, marks=slow) for n in (1, 2, 7))])
 def test_two_processes_gather_the_logits_of_one(n, long_examples, tiny_folder, minilm):
-    "By window, as the training does: an example's windows fall on both processes, and none comes twice."
+    "By window: an example's windows fall on both processes, and none comes twice."
     some = long_examples.select(range(n))
     features = longest_first(
         make_features(some, prepare_evaluation_features, minilm, max_length=64, stride=16)
@@ -606,31 +580,15 @@ def test_two_processes_gather_the_logits_of_one(n, long_examples, tiny_folder, m
         np.testing.assert_allclose(one[side][real], expected[side][real], atol=1e-5)
 
 
-def test_shares_cover_every_window_once():
-    for windows in (1, 2, 7, 45, 48):
-        for size, world, accumulation in ((4, 2, 1), (4, 3, 2), (8, 1, 3)):
-            plan = plan_steps(windows, size, world, accumulation)
-            shares = [
-                [own_share(plan, number, rank) for rank in range(world)]
-                for number in range(plan.batches)
-            ]
-            assert sum(own for batch in shares for own, _ in batch) == windows
-            assert all(sum(factor for _, factor in batch) >= world for batch in shares)
-
-
-def test_merging_by_row():
-    assert merge_shards([(2, "c"), (0, "a"), (1, "b")]) == ["a", "b", "c"]
-
-
-# One process that raises
+# --- one process that raises
 
 FAULTY = """
 import os, sys, time
 os.environ["TQDM_DISABLE"] = "1"
 from pathlib import Path
-from squadqa import cli, loop, step
+from squadqa import cli, loop, loop_steps
 where, rank, clock = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
-home = loop if hasattr(loop, where) else step  # the module that calls it
+home = loop_steps if hasattr(loop_steps, where) else loop  # the module that calls it
 real, calls = getattr(home, where), []
 def faulty(*args, **kwargs):
     calls.append(1)
@@ -645,166 +603,67 @@ sys.exit(cli.main())
 
 @pytest.mark.parametrize(
     "where, rank",
-    [("train_batch", 1), ("gather_logits", 1), ("save_weights", 1), ("compute_metrics", 0)],
+    [
+        ("fit_batch", 1),
+        pytest.param("gather_logits", 1, marks=slow),
+        pytest.param("save_weights", 1, marks=slow),
+        pytest.param("compute_metrics", 0, marks=slow),
+    ],
 )
 def test_a_process_that_raises_ends_the_launch(where, rank, tiny_folder, tmp_path):
     (tmp_path / "faulty.py").write_text(FAULTY)
-    done, _ = launch(
-        [
-            str(tmp_path / "faulty.py"),
-            where,
-            str(rank),
-            str(tmp_path / "clock"),
-            "train",
-            "--engine",
-            "accelerate",
-            "--data",
-            "sample",
-            "--model",
-            str(tiny_folder),
-            "--output",
-            str(tmp_path / "run"),
-            "--max-length",
-            "128",
-            "--stride",
-            "32",
-            "--evaluate-every",
-            "3",
-        ]
-    )
-    seconds = time.time() - float((tmp_path / "clock").read_text())
-    assert done.returncode not in (0, None) and seconds < 45, (
-        seconds
-    )  # about 5 on a machine with nothing else to do; a hang would be minutes
-    assert (
-        f"process {rank} found a fault in {where}" in done.stderr
-        and "Traceback" in done.stderr
-        and "faulty.py" in done.stderr
-    )
-    found = list((tmp_path / "run").glob("checkpoint-*"))
-    assert (
-        sorted(found) == sorted(checkpoints(tmp_path / "run"))
-        and not (tmp_path / "run" / "model.safetensors").exists()
-    )
-    assert [p.name for p in found] == ([] if where == "train_batch" else ["checkpoint-3"])
+    clock, run = tmp_path / "clock", tmp_path / "run"
+    words = [tmp_path / "faulty.py", where, rank, clock, *TRAIN[2:], "--model", tiny_folder]
+    done, _ = launch([*words, "--output", run, "--evaluate-every", "3"])
+    seconds = time.time() - float(clock.read_text())
+    assert done.returncode not in (0, None) and seconds < 60  # a hang would be minutes
+    assert f"process {rank} found a fault in {where}" in done.stderr
+    assert "Traceback" in done.stderr and "faulty.py" in done.stderr
+    assert not (run / "model.safetensors").exists()
+    assert [c.name for c in checkpoints(run)] == [] if where == "fit_batch" else ["checkpoint-3"]
 
 
+@slow
 def test_bad_input_ends_the_launch(tmp_path):
-    done, _ = launch(
-        [
-            "-m",
-            "squadqa.cli",
-            "train",
-            "--engine",
-            "accelerate",
-            "--data",
-            "nowhere.json",
-            "--output",
-            str(tmp_path / "run"),
-        ]
-    )
+    words = ["-m", "squadqa.cli", "train", "--engine", "accelerate", "--data", "nowhere.json"]
+    done, _ = launch([*words, "--output", tmp_path / "run"])
     assert done.returncode != 0 and "nowhere.json" in done.stderr
 
 
-# The command line
+# --- the command line
 
 
+@slow
 def test_commands_alone_and_launched(tiny_folder, tmp_path):
-    "Training under a launcher speaks once; the files of an evaluation are those of a single process, byte for byte."
-    common = ["--data", "sample", "--max-length", "128", "--stride", "32"]
-    done, _ = launch(
-        [
-            "-m",
-            "squadqa.cli",
-            "train",
-            "--engine",
-            "accelerate",
-            *common,
-            "--model",
-            str(tiny_folder),
-            "--output",
-            str(tmp_path / "run"),
-            "--max-steps",
-            "6",
-            "--json",
-            "--gradient-accumulation-steps",
-            "2",
-            "--warmup-steps",
-            "2",
-            "--max-grad-norm",
-            "0.5",
-            "--evaluate-every",
-            "3",
-            "--mixed-precision",
-            "bf16",
-        ]
-    )
+    "Training under a launcher speaks once; an evaluation writes the files of a single process."
+    run = tmp_path / "run"
+    more = "--max-steps 6 --json --gradient-accumulation-steps 2 --warmup-steps 2".split()
+    more += "--max-grad-norm 0.5 --evaluate-every 3 --mixed-precision bf16".split()
+    done, _ = launch([*TRAIN, "--model", tiny_folder, "--output", run, *more])
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("\n") == 1 and json.loads(done.stdout)["steps"] == 6
-    done, _ = launch(
-        [
-            "-m",
-            "squadqa.cli",
-            "evaluate",
-            *common,
-            "--model",
-            str(tmp_path / "run"),
-            "--output",
-            str(tmp_path / "two"),
-        ]
-    )
+    words = ["-m", "squadqa.cli", "evaluate", "--data", "sample", *WORDS, "--model", str(run)]
+    done, _ = launch([*words, "--output", tmp_path / "two"])
     assert done.returncode == 0 and done.stdout.count("EM ") == 1, done.stderr[-3000:]
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "squadqa.cli",
-            "evaluate",
-            *common,
-            "--model",
-            str(tmp_path / "run"),
-            "--output",
-            str(tmp_path / "one"),
-        ],
-        check=True,
-        capture_output=True,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    words = [sys.executable, *words, "--output", str(tmp_path / "one")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(words, check=True, capture_output=True, cwd=ROOT, env=environment)
     for name in ("predictions", "nbest", "scores"):
-        assert (tmp_path / "one" / f"{name}.json").read_bytes() == (
-            tmp_path / "two" / f"{name}.json"
-        ).read_bytes()
+        one, two = (tmp_path / folder / f"{name}.json" for folder in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
 
 
-# Pushing to the Hub
+# --- pushing to the Hub
 
 
 def push(tiny_folder, output, server):
-    command = [
-        sys.executable,
-        "-m",
-        "squadqa.cli",
-        "train",
-        "--engine",
-        "accelerate",
-        "--data",
-        "sample",
-        "--model",
-        str(tiny_folder),
-        "--output",
-        str(output),
-        "--epochs",
-        "3",
-        "--batch-size",
-        "64",
-        "--max-length",
-        "128",
-        "--stride",
-        "32",
-        "--push-to-hub",
-        "mine",
-    ]
+    "Train in a process of its own, with an upload after each epoch."
+    code = """
+import sys
+from squadqa.loop import train_loop
+run = dict(epochs=3, batch_size=64, max_length=128, stride=32, mixed_precision="no")
+train_loop(sys.argv[1], "sample", sys.argv[2], **run, push_to_hub="mine")
+"""
     environment = {
         "HF_ENDPOINT": server.url,
         "HF_HUB_OFFLINE": "0",
@@ -812,8 +671,10 @@ def push(tiny_folder, output, server):
         "HF_HUB_DISABLE_XET": "1",
         "OMP_NUM_THREADS": "1",
     }
+    words = [sys.executable, "-c", code, str(tiny_folder), str(output)]
+    environment = os.environ | environment
     return subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | environment, cwd=ROOT, timeout=180
+        words, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=180
     )
 
 
@@ -821,53 +682,38 @@ def test_each_epoch_is_one_commit_and_the_files_are_the_models(tiny_folder, tmp_
     with HubServer() as server:
         done = push(tiny_folder, tmp_path / "run", server)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert server.created == ["mine"] * 2 and [c.message.split(",")[0] for c in server.commits] == [
-        "Epoch 1",
-        "Epoch 2",
-        "Upload the fine-tuned model",
-    ]
+    messages = [commit.message.split(",")[0] for commit in server.commits]
+    assert server.created == ["mine"] * 2
+    assert messages == ["Epoch 1", "Epoch 2", "Upload the fine-tuned model"]
     for commit in server.commits:
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= commit.files.keys()
     last = server.commits[-1].files
     assert not [name for name in last if name.startswith(("checkpoint-", "."))]
     for name, content in last.items():
         assert content == (tmp_path / "run" / name).read_bytes(), name
-    assert (
-        len({c.files["model.safetensors"] for c in server.commits}) >= 2
-        and not (tmp_path / "run" / ".pushing").exists()
-    )
+    assert len({c.files["model.safetensors"] for c in server.commits}) >= 2
+    assert not (tmp_path / "run" / ".pushing").exists()
     assert {"README.md", "all_results.json", "learning_curve.png"} <= last.keys()
 
 
 def test_a_failed_push_does_not_stop_the_training(tiny_folder, tmp_path):
     with HubServer(refuse={1}) as server:
         done = push(tiny_folder, tmp_path / "run", server)
-    assert (
-        done.returncode == 0
-        and len(server.commits) == 2
-        and server.commits[-1].message == "Upload the fine-tuned model"
-    )
-    assert (
-        "1 of 2 uploads during training failed" in done.stderr and "After training" in done.stdout
-    )
+    assert done.returncode == 0 and len(server.commits) == 2
+    assert server.commits[-1].message == "Upload the fine-tuned model"
+    assert "1 of 2 uploads during training failed" in done.stderr
 
 
+@slow
 def test_a_hub_that_takes_nothing_is_told_at_the_end(tiny_folder, tmp_path):
     with HubServer(refuse={1, 2, 3}) as server:
         done = push(tiny_folder, tmp_path / "run", server)
-    assert (
-        done.returncode == 1
-        and "the Hub did not take it" in done.stderr
-        and "Traceback" not in done.stderr
-        and server.commits == []
-    )
-    assert (
-        json.loads((tmp_path / "run" / "all_results.json").read_text())["steps"] > 3
-        and (tmp_path / "run" / "model.safetensors").exists()
-    )
+    assert done.returncode == 1 and "the Hub did not take it" in done.stderr
+    assert server.commits == [] and (tmp_path / "run" / "model.safetensors").exists()
+    assert json.loads((tmp_path / "run" / "all_results.json").read_text())["steps"] > 3
 
 
-# Ready configurations
+# --- ready configurations
 
 CONFIG_FILES = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -902,53 +748,18 @@ def test_accelerate_reads_the_configuration(path):
     )
 
 
+@slow
 def test_the_cpu_configuration_trains(tiny_folder, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        str(ROOT / "configs" / "cpu.yaml"),
-        "-m",
-        "squadqa.cli",
-        "train",
-        "--engine",
-        "accelerate",
-        "--data",
-        "sample",
-        "--model",
-        str(tiny_folder),
-        "--output",
-        str(tmp_path / "run"),
-        "--max-steps",
-        "2",
-        "--evaluate-every",
-        "no",
-        "--max-length",
-        "128",
-        "--stride",
-        "32",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180)
-    assert done.returncode == 0 and (tmp_path / "run" / "model.safetensors").exists(), done.stderr[
-        -3000:
-    ]
+    config = ["--config_file", str(ROOT / "configs" / "cpu.yaml")]
+    words = [sys.executable, "-m", "accelerate.commands.launch", *config, *TRAIN]
+    words += ["--model", str(tiny_folder), "--output", str(tmp_path / "run")]
+    words += ["--max-steps", "2", "--evaluate-every", "no"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_what_would_fail_at_the_end_is_refused_first(tiny_folder, small_data, tmp_path):
-    pytest.importorskip("peft", reason="peft is not installed: pip install 'squadqa[offline]'")
-    adapted = add_adapter(load_model(tiny_folder), rank=2)
-    for model, options, words in (
-        (adapted, {}, "train an adapter with fine_tune"),
-        (str(tiny_folder), {"epochs": 0}, "epochs=0"),
-        (str(tiny_folder), {"save_total_limit": None}, "save_total_limit=None"),
-        (str(tiny_folder), {"logging_steps": 0}, "logging_steps=0"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            train_loop(model, small_data, tmp_path / "run", **options)
-    assert not (tmp_path / "run").exists()
-
-
+@slow
 def test_weights_without_a_gradient_train_on_two_processes(shared, small_data, tmp_path):
     "XLNet has some that question answering does not reach; plain DDP stops at the second step."
     tokenizer = load_tokenizer(shared / "tokenizers" / "xlnet-base-cased")
