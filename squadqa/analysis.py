@@ -201,7 +201,8 @@ class Slice:
 
     def __str__(self):
         parts = (
-            f"{label} {self.scores[m]:5.1f} [{self.intervals[m][0]:.1f}, {self.intervals[m][1]:.1f}]"
+            f"{label} {self.scores[m]:5.1f} [{self.intervals[m][0]:.1f}, "
+            f"{self.intervals[m][1]:.1f}]"
             for m, label in METRICS.items()
         )
         return f"{self.name:10} {self.questions:6,}  " + "  ".join(parts)
@@ -327,7 +328,10 @@ class Difference:
         return f"{self.p_value:.3f}" if self.p_value >= 0.001 else "< 0.001"  # for people
 
     def __str__(self):
-        return f"{self.first:.2f} -> {self.second:.2f}: {self.difference:+.2f} [{self.interval[0]:+.2f}, {self.interval[1]:+.2f}], p {self.p_text}"
+        return (
+            f"{self.first:.2f} -> {self.second:.2f}: {self.difference:+.2f} "
+            f"[{self.interval[0]:+.2f}, {self.interval[1]:+.2f}], p {self.p_text}"
+        )
 
 
 def compare_predictions(
@@ -365,7 +369,7 @@ def answer_confusion(
     predictions: dict[str, str]
     | Iterable[dict],  # {id: text}, or dicts with id and prediction_text; '' for no answer
     examples: Iterable[dict],  # id, answers
-) -> np.ndarray:  # (2, 2) counts; rows: the question has an answer, has none; columns: one was predicted, none was
+) -> np.ndarray:  # (2, 2) counts; rows: has an answer, has none; columns: predicted, silent
     "Who keeps silent when, whatever the answers are."
     texts, has_answer = by_id(predictions), {e["id"]: bool(e["answers"]["text"]) for e in examples}
     check_ids(texts, has_answer)

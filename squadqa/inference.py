@@ -27,30 +27,29 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+# `x as x`: names that others take from here
 from squadqa.answering import (
-    AskOptions,
+    MIN_ROOM as MIN_ROOM,
+    NO_SPAN as NO_SPAN,
     Asked,
+    AskOptions,
     Candidates,
+    ContextTokens as ContextTokens,
+    PairLayout as PairLayout,
     Window,
     as_answers,
     as_pairs,
     chunks,
     decode,
     find_candidates,
+    log_total as log_total,
+    make_windows as make_windows,
     pair_layout,
     prepare_questions,
-)
-from squadqa.answering import (  # noqa: F401 - names that others take from here
-    MIN_ROOM,
-    NO_SPAN,
-    ContextTokens,
-    PairLayout,
-    log_total,
-    make_windows,
-    tokenize_contexts,
-    window_masks,
-    window_stride,
-    word_offsets,
+    tokenize_contexts as tokenize_contexts,
+    window_masks as window_masks,
+    window_stride as window_stride,
+    word_offsets as word_offsets,
 )
 from .batching import predict_logits
 from squadqa.models import (

@@ -63,8 +63,8 @@ def _is_punctuation(character: str) -> bool:
 
 
 _ALSO = re.compile(
-    "[\u02bc\u2044\u2212"  # an apostrophe, a fraction slash and a minus sign that are no punctuation to Unicode
-    "\u0640\u064b-\u0652\u0670"  # what Arabic may write or not: the stretching line and short vowels
+    "[\u02bc\u2044\u2212"  # apostrophe, fraction slash, minus: no punctuation to Unicode
+    "\u0640\u064b-\u0652\u0670"  # Arabic may leave out: stretching line, short vowels
     "\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )  # variation selectors
 
@@ -86,7 +86,7 @@ def _plain(character: str) -> str:
 def fold_characters(
     text: str,  # any string
     language: str,  # a key of `LANGUAGES`; Turkish has its own i
-) -> str:  # one width, one case, ASCII digits, no punctuation, no invisible characters; letters keep their accents
+) -> str:  # one width, one case, ASCII digits, no punctuation; letters keep their accents
     "Give characters that a reader takes for the same one form."
     while True:  # what is left after a removal may compose anew; two or three rounds are enough
         folded = unicodedata.normalize("NFKC", text)

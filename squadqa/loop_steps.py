@@ -102,6 +102,17 @@ def check_loop(
         raise ValueError("the loop keeps whole models: train an adapter with fine_tune")
 
 
+def _keep_weights_readable(accelerator: Accelerator) -> None:
+    "Let `save_state` leave whole models to `save_weights`, and `load_state` read them"
+
+    def load(models, folder):
+        while models:
+            load_weights(accelerator.unwrap_model(models.pop()), Path(folder) / "model.safetensors")
+
+    accelerator.register_save_state_pre_hook(lambda models, weights, folder: weights.clear())
+    accelerator.register_load_state_pre_hook(load)
+
+
 def start_run(
     accelerator: Accelerator,  # of this launch
     model: PreTrainedModel,  # with a question-answering head
@@ -227,17 +238,6 @@ def log_scores(
     run.accelerator.log(told, step=run.step)
 
 # %% ../nbs/inside/loop_steps.ipynb #checkpoint
-def _keep_weights_readable(accelerator: Accelerator) -> None:
-    "Let `save_state` leave whole models to `save_weights`, and `load_state` read them"
-
-    def load(models, folder):
-        while models:
-            load_weights(accelerator.unwrap_model(models.pop()), Path(folder) / "model.safetensors")
-
-    accelerator.register_save_state_pre_hook(lambda models, weights, folder: weights.clear())
-    accelerator.register_load_state_pre_hook(load)
-
-
 def save_weights(
     run: Run,  # started
     folder: str | Path,  # where to

@@ -43,14 +43,15 @@ def score_differences(
     if bad.any():
         p = predictions[int(bad.argmax())]
         raise ValueError(
-            f"example {p['id']!r} has score {p['score']} and null_score {p['null_score']}: both must be finite, but for a score of -inf without a text"
+            f"example {p['id']!r} has score {p['score']} and null_score {p['null_score']}: both "
+            "must be finite, but for a score of -inf without a text"
         )
     return nulls - scores
 
 
 def apply_threshold(
     predictions: Sequence[dict],  # from `postprocess`
-    threshold: float,  # "" where null_score - score > threshold; at the threshold itself the text stays
+    threshold: float,  # "" where null_score - score is above it
 ) -> list[
     dict
 ]:  # the same, with prediction_text "" and start = end = 0 where the model keeps silent
@@ -129,7 +130,7 @@ def v2_scores(
     | None = None,  # "" where null_score - score is above it; None: every text as it is
 ) -> dict[
     str, float
-]:  # exact, f1, total, the same with HasAns_ and NoAns_, best_exact, best_exact_thresh, best_f1, best_f1_thresh
+]:  # the official keys: exact, f1, total, HasAns_..., NoAns_..., best_..._thresh
     """SQuAD v2.0 scores in percent. A group without questions has no entries; the best_ values may
     use the references, and so flatter."""
     rows = [
@@ -388,11 +389,11 @@ def evaluate_v2(
     predictions: Sequence[dict],  # from `postprocess`, or of an `Evaluation`
     examples: Iterable[dict],  # id and answers
     threshold: float
-    | None = 0.0,  # "" where null_score - score is above it; None: search the best on these examples
+    | None = 0.0,  # "" where null_score - score is above it; None: search the best here
     metric: str = "f1",  # "f1" or "exact": what the search makes best
 ) -> dict[
     str, float
-]:  # the `v2_scores` at the threshold, pr_exact_ap and pr_f1_ap (percent; where questions have answers), null_threshold
+]:  # the `v2_scores` at the threshold, pr_exact_ap, pr_f1_ap (percent), null_threshold
     "All that is worth reporting of a model that may keep silent."
     rows = [{"id": e["id"], "answers": e["answers"]} for e in examples]
     if threshold is None:

@@ -27,13 +27,11 @@ def span_scores(
 
 # %% ../nbs/course/05_postprocessing.ipynb #top-spans
 def _largest(values: np.ndarray, n: int) -> np.ndarray:
-    "(rows, n) columns of the n largest values, best first; of equal ones the first column first."
+    "(rows, n) columns of the n largest values, in the order of the columns"
     if n == 1:
         return values.argmax(1)[:, None]
     n = min(n, values.shape[1])
-    some = np.sort(np.argpartition(values, -n, axis=1)[:, -n:], axis=1)
-    order = np.argsort(-np.take_along_axis(values, some, 1), axis=1, kind="stable")
-    return np.take_along_axis(some, order, 1)
+    return np.sort(np.argpartition(values, -n, axis=1)[:, -n:], axis=1)
 
 
 def top_spans(
@@ -43,14 +41,22 @@ def top_spans(
     max_answer_length: int,  # tokens in the longest answer
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # see `find_spans`; best first
     "The n best spans of each window, found among all valid ones."
+    take = np.take_along_axis
     scores = span_scores(start_logits, end_logits, max_answer_length)
     windows, tokens, lengths = scores.shape
-    flat = scores.reshape(windows, tokens * lengths)
+    starts = np.broadcast_to(np.arange(tokens), (windows, tokens))
+    if n > 1:  # they begin at the n starts whose own best spans are best: forget the others
+        starts = _largest(scores.max(2), n)
+        scores = take(scores, starts[:, :, None], 1)
+
+    flat = scores.reshape(windows, -1)
     best = _largest(flat, n)
-    first = best // lengths
+    order = np.argsort(-take(flat, best, 1), axis=1, kind="stable")
+    best = take(best, order, 1)
+    first = take(starts, best // lengths, 1)
     last = first + best % lengths
     last = np.minimum(last, tokens - 1)  # a span with score -inf may run past the window
-    return first, last, np.take_along_axis(flat, best, 1)
+    return first, last, take(flat, best, 1)
 
 # %% ../nbs/course/05_postprocessing.ipynb #course-spans
 def _best_first(logits: np.ndarray, n: int) -> np.ndarray:

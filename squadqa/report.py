@@ -99,9 +99,7 @@ def worst_errors(
     | Sequence[dict],  # {id: text}, or dicts of `postprocess` in any order
     examples: Sequence[dict],  # id
     n: int = 20,  # at most
-) -> list[
-    int
-]:  # rows of examples that are not exact matches: lowest F1 first, then those that the model was surest of
+) -> list[int]:  # rows that are no exact matches: lowest F1 first, then the surest
     "The errors that tell the most."
     sure = (
         {} if isinstance(predictions, dict) else {p["id"]: p.get("score", 0.0) for p in predictions}
@@ -113,13 +111,16 @@ def worst_errors(
 
 # %% ../nbs/further/report.ipynb #error-table
 REPORT_CSS = """
-.qa-report.qa-report table { border-collapse: collapse; table-layout: auto; } /* named twice: to outdo the rules of notebooks */
+/* The class is named twice to outdo the rules of notebooks. */
+.qa-report.qa-report table { border-collapse: collapse; table-layout: auto; }
 .qa-report .qa-errors, .qa-report .qa-pair table { width: 100%; }
 .qa-report .qa-pair th { white-space: nowrap; }
 .qa-report .qa-pair table { font-size: 0.9em; }
 .qa-report caption { text-align: left; font-weight: 600; padding: 0.3em 0; }
-.qa-report.qa-report th, .qa-report.qa-report td { text-align: left; vertical-align: top; padding: 0.35em 0.5em; border-bottom: 1px solid #8886; }
-.qa-report.qa-report .qa-number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.qa-report.qa-report th, .qa-report.qa-report td {
+  text-align: left; vertical-align: top; padding: 0.35em 0.5em; border-bottom: 1px solid #8886; }
+.qa-report.qa-report .qa-number {
+  text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .qa-report .qa-text { white-space: pre-wrap; overflow-wrap: anywhere; margin-top: 0.3em; }
 .qa-report .qa-errors td { overflow-wrap: anywhere; }
 .qa-report .qa-errors td:first-child { width: 60%; }
@@ -132,10 +133,12 @@ REPORT_CSS = """
 
 PAGE_CSS = """
 :root { color-scheme: light dark; }
-body { margin: 0 auto; padding: 1em; max-width: 76rem; font: 1rem/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; }
+body { margin: 0 auto; padding: 1em; max-width: 76rem; color: #1b1b1b; background: #fff;
+  font: 1rem/1.5 system-ui, sans-serif; }
 h1, h2 { line-height: 1.2; }
 section { margin: 2em 0; }
-.qa-pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); gap: 1.5em; align-items: start; margin-bottom: 1.5em; }
+.qa-pair { display: grid; gap: 1.5em; align-items: start; margin-bottom: 1.5em;
+  grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); }
 .qa-scroll { overflow-x: auto; }
 figure { margin: 0; }
 figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
@@ -145,7 +148,8 @@ figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px
 
 # %% ../nbs/further/report.ipynb #error-table-code
 LEGEND = (
-    '<p class="qa-legend">In the contexts: <mark class="gold">expected</mark>, <mark class="predicted">predicted</mark>, '
+    '<p class="qa-legend">In the contexts: <mark class="gold">expected</mark>, <mark '
+    'class="predicted">predicted</mark>, '
     '<mark class="both">both</mark>.</p>'
 )
 
@@ -171,9 +175,11 @@ def _error_row(
         around,
     )
     return (
-        f'<tr><td><strong dir="auto">{escape(example["question"].strip())}</strong> <small>{escape(str(example["id"]))}</small>'
+        f'<tr><td><strong dir="auto">{escape(example["question"].strip())}</strong> '
+        f"<small>{escape(str(example['id']))}</small>"
         f'<div class="qa-text" dir="auto">{context}</div></td>'
-        f'<td>{_texts(example["answers"]["text"])}</td><td>{_texts([text])}</td><td class="qa-number">{100 * score:.0f}</td></tr>'
+        f"<td>{_texts(example['answers']['text'])}</td><td>{_texts([text])}</td><td "
+        f'class="qa-number">{100 * score:.0f}</td></tr>'
     )
 
 
@@ -211,7 +217,10 @@ def error_table(
             ("F1", ' class="qa-number"'),
         )
     )
-    return f'<table class="qa-errors"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return (
+        "<table "
+        f'class="qa-errors"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 # %% ../nbs/further/report.ipynb #report-parts
 def picture_html(
@@ -230,7 +239,8 @@ FEW = 30  # questions; an interval of fewer is marked, because it tends to be to
 
 def _score_cells(s: Slice) -> str:
     return "".join(
-        f'<td class="qa-number">{s.scores[m]:.1f}</td><td class="qa-number">{s.intervals[m][0]:.1f}–{s.intervals[m][1]:.1f}</td>'
+        f'<td class="qa-number">{s.scores[m]:.1f}</td><td '
+        f'class="qa-number">{s.intervals[m][0]:.1f}–{s.intervals[m][1]:.1f}</td>'
         for m in METRICS
     )
 
@@ -250,7 +260,10 @@ def slice_table(
         f'<td class="qa-number">{s.questions:,}</td>{_score_cells(s)}</tr>'
         for s in found
     )
-    return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return (
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>"
+        f"{rows}</tbody></table>"
+    )
 
 
 def difference_table(
@@ -275,12 +288,18 @@ def difference_table(
             + "".join(f'<td class="qa-number">{c}</td>' for c in cells)
             + "</tr>"
         )
-    return f'<table><thead><tr><th scope="col">Score</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return (
+        "<table><thead><tr><th "
+        f'scope="col">Score</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 # %% ../nbs/further/report.ipynb #report-sections
 def _pair(table: str, axes: Axes, alt: str) -> str:
     "A table, and beside it the picture of it"
-    return f'<div class="qa-pair"><div class="qa-scroll" tabindex="0">{table}</div>{picture_html(axes, alt)}</div>'
+    return (
+        '<div class="qa-pair"><div class="qa-scroll" '
+        f'tabindex="0">{table}</div>{picture_html(axes, alt)}</div>'
+    )
 
 
 def _slice_sections(scores, examples, n_windows, options) -> str:
@@ -293,7 +312,8 @@ def _slice_sections(scores, examples, n_windows, options) -> str:
         for name, found in all_slices(scores, examples, n_windows, **options).items()
     ]
     note = (
-        "<p>Lengths are in words; of several expected answers the shortest counts, and 0 stands for no answer. "
+        "<p>Lengths are in words; of several expected answers the shortest counts, and 0 stands "
+        "for no answer. "
         f"† fewer than {FEW} questions: the interval tends to be too narrow.</p>"
     )
     return (
@@ -309,10 +329,14 @@ def _confusion_section(predictions, examples) -> str:
         return ""
     (answered, silent), (wrongly, rightly) = counts.tolist()
     alt = (
-        f"Of {answered + silent} questions with an answer {answered} were answered and {silent} were not; "
+        f"Of {answered + silent} questions with an answer {answered} were answered and {silent} "
+        "were not; "
         f"of {wrongly + rightly} without one {wrongly} were answered and {rightly} were not"
     )
-    return f"<section><h2>Answer, or none?</h2><p>{alt}.</p>{picture_html(plot_confusion(counts), alt)}</section>"
+    return (
+        "<section><h2>Answer, or "
+        f"none?</h2><p>{alt}.</p>{picture_html(plot_confusion(counts), alt)}</section>"
+    )
 
 # %% ../nbs/further/report.ipynb #report-html
 def report_html(
@@ -332,9 +356,11 @@ def report_html(
     scores, confidence = per_question(texts, examples), options.get("confidence", 0.95)
     wrong = int((scores["exact_match"] == 0).sum())
     parts = [
-        f"<h1>{escape(title)}</h1><p>{len(examples):,} questions, {wrong:,} of them without an exact match. Scores are 0 to 100; "
+        f"<h1>{escape(title)}</h1><p>{len(examples):,} questions, {wrong:,} of them without an "
+        "exact match. Scores are 0 to 100; "
         f"the intervals hold {100 * confidence:g} % of the means of resampled questions.</p>",
-        f'<section class="qa-scroll">{slice_table(slices(scores, **options), "All questions")}</section>',
+        "<section "
+        f'class="qa-scroll">{slice_table(slices(scores, **options), "All questions")}</section>',
     ]
     if baseline is not None:
         table = difference_table(compare_predictions(baseline, texts, examples, **options))
@@ -342,13 +368,17 @@ def report_html(
     parts += [
         _slice_sections(scores, examples, n_windows, options),
         _confusion_section(texts, examples),
-        f'<section class="qa-scroll" tabindex="0"><h2>Errors: {min(n_errors, wrong):,} of {wrong:,}</h2><p>Lowest F1 first, then highest score of the model.</p>'
+        f'<section class="qa-scroll" tabindex="0"><h2>Errors: {min(n_errors, wrong):,} of '
+        f"{wrong:,}</h2><p>Lowest F1 first, then highest score of the model.</p>"
         f"{LEGEND}{error_table(predictions, examples, n=n_errors)}</section>",
     ]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # even a browser that wanted to could fetch nothing
+    # Even a browser that wanted to could fetch nothing.
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><style>{REPORT_CSS}{PAGE_CSS}</style>'
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta '
+        f'http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, '
+        f'initial-scale=1"><title>{escape(title)}</title><style>{REPORT_CSS}{PAGE_CSS}</style>'
         f'</head><body class="qa-report"><main>{"".join(parts)}</main></body></html>\n'
     )
 
@@ -357,7 +387,7 @@ def write_report(
     path: str | Path,  # the page's file; its folder is made if need be
     examples: Iterable[dict],  # id, context, question, answers
     predictions: dict[str, str] | Sequence[dict],  # {id: text}, or dicts of `postprocess`
-    **options,  # n_windows, baseline, title, n_errors, n_resamples, confidence, seed of `report_html`
+    **options,  # of `report_html`
 ) -> Path:  # the same path
     "Write the page to a file."
     path, page = Path(path), report_html(examples, predictions, **options)
