@@ -769,12 +769,12 @@ def test_a_failed_write_leaves_the_old_settings(folder, monkeypatch):
 def test_the_answerer_keeps_silent_at_the_stored_threshold(folder):
     """Fitted on evaluation's predictions, stored, and used by an answerer that is loaded from the
     folder: the same texts."""
-    from squadqa.evaluation import evaluate_sharded
+    from squadqa.evaluation import evaluate_model
     from squadqa.inference import QuestionAnswerer
     from squadqa.models import load_model, load_tokenizer
 
     examples = load_squad("sample-v2")["validation"].select(range(24))
-    result = evaluate_sharded(load_model(folder), load_tokenizer(folder), examples, progress=False)
+    result = evaluate_model(load_model(folder), load_tokenizer(folder), examples, progress=False)
     differences = score_differences(result.predictions)
     for threshold in (
         evaluate_v2(result.predictions, examples, None)["null_threshold"],
