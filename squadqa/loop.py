@@ -51,9 +51,7 @@ def train_steps(
                 accelerator.backward(loss)
                 run.loss_since += loss.detach() / plan.accumulation
                 if accelerator.sync_gradients and run.settings.max_grad_norm:
-                    accelerator.clip_grad_norm_(
-                        run.model.parameters(), run.settings.max_grad_norm
-                    )
+                    accelerator.clip_grad_norm_(run.model.parameters(), run.settings.max_grad_norm)
                 run.optimizer.step()
                 run.optimizer.zero_grad()
             if not accelerator.sync_gradients:
