@@ -1,155 +1,275 @@
-"""The command line as people call it: real processes, exit codes, messages, files."""
+"""The command line: exit codes, messages, files. Most commands run in this process."""
 
 import io
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
+from dataclasses import dataclass, fields
 
 import pytest
+from absurd_options import ABSURD
 from conftest import ROOT
 from processes import launch
 
 from squadqa import cli
+from squadqa.arguments import RECIPES, Hyperparameters
 from squadqa.data import load_squad
 
 SMALL = ["--max-length", "128", "--stride", "32"]
+CONTEXT = "His cat had waited on the quay 🐈 since noon, and the lamp was lit at eight."
 
 
-def squadqa(*words, cwd=None, said=None):
-    "Run one command in a process of its own; `said` is its standard input."
-    return subprocess.run(
-        [sys.executable, "-m", "squadqa.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        input=said,
-    )
+@dataclass
+class Done:
+    "What a command left: exit code, standard output and standard error."
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def values(self) -> dict:
+        return json.loads(self.out)
 
 
-def test_help_of_every_command():
-    commands = [
-        [],
-        ["check"],
-        ["convert"],
-        ["train"],
-        ["evaluate"],
-        ["answer"],
-        ["predict"],
-        ["demo"],
-    ]
-    texts = [squadqa(*c, "--help") for c in commands]
-    assert all(t.returncode == 0 and "usage: squadqa" in t.stdout for t in texts)
-    assert all(
-        c in texts[0].stdout
-        for c in ("check", "convert", "train", "evaluate", "answer", "predict", "demo")
-    )
-    assert (
-        squadqa().returncode == 2
-        and squadqa("check").returncode == 2
-        and squadqa("train", "--data", "sample").returncode == 2
-    )
+@pytest.fixture
+def squadqa(capsys, monkeypatch, tmp_path):
+    "Run a command in this process, in a folder of its own; `said` is its standard input."
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, said=""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(said))
+        capsys.readouterr()
+        try:
+            code = cli.main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+        return Done(code, *capsys.readouterr())
+
+    return run
 
 
-def test_check_good_data():
-    done = squadqa("check", "sample")
-    assert (
-        done.returncode == 0
-        and "424 examples over 40 contexts" in done.stdout
-        and "no problem found" in done.stdout
-    )
-    values = json.loads(squadqa("check", "sample-v2", "--json").stdout)
-    assert values["ok"] and values["unanswerable"] == 60
+def start(*words, **options):
+    "Run a command in a process of its own."
+    command = [sys.executable, "-m", "squadqa.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, **{"text": True} | options)
 
 
-def test_check_bad_data(tmp_path):
-    rows = load_squad()["train"].select(range(3)).to_list()
-    rows[1]["answers"]["answer_start"][0] += 1
-    (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    done = squadqa("check", "bad.jsonl", cwd=tmp_path)
-    assert (
-        done.returncode == 1
-        and rows[1]["id"] in done.stdout
-        and "off by -1" in done.stdout
-        and "Traceback" not in done.stderr
-    )
-    assert not json.loads(squadqa("check", "bad.jsonl", "--json", cwd=tmp_path).stdout)["ok"]
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "words, said",
-    [
-        (["check", "gone.json"], "no file gone.json"),
-        (["check", "broken.json"], "broken.json is not JSON"),
-        (["evaluate", "--data", "sample", "--model", "nowhere/at-all"], "nowhere/at-all"),
-        (
-            ["evaluate", "--data", "sample", "--model", "minilm"],
-            "no trained question-answering head",
-        ),
-        (["train", "--data", "broken.json", "--output", "out"], "broken.json is not JSON"),
-        (["train", "--data", "sample", "--output", "full"], "full is not empty"),
-    ],
-)
-def test_faults_are_told_in_a_sentence(words, said, tmp_path):
+def sample_rows(count):
+    return load_squad()["validation"].select(range(count)).to_list()
+
+
+# Faults of the command line
+
+
+@pytest.fixture
+def messy(tmp_path):
+    "The folder of `ABSURD`, and a picture of it"
+    write_rows(tmp_path / "v.jsonl", sample_rows(2))
+    write_rows(tmp_path / "q.jsonl", [{"question": "Who?", "context": CONTEXT}] * 2)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    done = squadqa(*words, cwd=tmp_path)
-    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, (
-        done.stderr
+    (tmp_path / "taken").touch()
+    return lambda: sorted(str(path) for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("line, said", ABSURD, ids=[line for line, _ in ABSURD])
+def test_absurd_commands_are_refused_in_a_sentence(line, said, squadqa, messy, tiny_folder):
+    before, words = messy(), shlex.split(line.replace("TINY", shlex.quote(str(tiny_folder))))
+    done = squadqa(*words)
+    assert done.code == 2 and said in done.err and done.out == "", done
+    assert "Traceback" not in done.err and "usage:" not in done.err
+    assert messy() == before
+
+
+def test_absurd_commands_cover_every_command():
+    commands = {line.split()[0] for line, _ in ABSURD if line}
+    assert {"check", "convert", "train", "evaluate", "answer", "predict", "demo"} <= commands
+    assert len(ABSURD) > 60
+
+
+# Help and start
+
+
+def test_help_of_every_command(squadqa):
+    commands = ("check", "convert", "train", "evaluate", "answer", "predict", "demo")
+    done = squadqa("--help")
+    assert done.code == 0 and all(f"    {command} " in done.out for command in commands)
+    assert all(code in done.out for code in ("130", "143", "129", "141"))
+    for command in commands:
+        done = squadqa(command, "--help")
+        assert done.code == 0 and f"usage: squadqa {command}" in done.out
+
+
+def test_help_is_quick():
+    "No heavy package is imported for it."
+    program = (
+        "import sys; from squadqa.cli import make_parser; make_parser().format_help(); "
+        "print([m for m in ('torch', 'transformers', 'datasets', 'numpy') if m in sys.modules])"
     )
+    words = [sys.executable, "-c", program]
+    best = 60
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - begin)
+    assert done.stdout == "[]\n" and best < 1.5
+
+
+def test_script_is_installed():
+    script = os.path.join(os.path.dirname(sys.executable), "squadqa")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("squadqa 0.")
+
+
+# Data
+
+
+def test_check_good_data(squadqa):
+    done = squadqa("check", "sample")
+    assert done.code == 0 and "424 examples over 40 contexts" in done.out
+    assert "no problem found" in done.out
+    values = squadqa("check", "sample-v2", "--json").values
+    assert values["ok"] and values["unanswerable"] == 60
+
+
+def test_check_bad_data(squadqa, tmp_path):
+    rows = sample_rows(3)
+    rows[1]["answers"]["answer_start"][0] += 1
+    write_rows(tmp_path / "bad.jsonl", rows)
+    done = squadqa("check", "bad.jsonl")
+    assert done.code == 1 and rows[1]["id"] in done.out and "off by -1" in done.out
+    assert not squadqa("check", "bad.jsonl", "--json").values["ok"]
+
+
+def test_two_files_as_data(squadqa, tmp_path, tiny_folder):
+    write_rows(tmp_path / "a.jsonl", sample_rows(3))
+    write_rows(tmp_path / "b.jsonl", sample_rows(2))
+    assert "5 examples" in squadqa("check", "train=a.jsonl,validation=b.jsonl").out
+    words = ["evaluate", "--data", "train=a.jsonl,dev=b.jsonl", "--model", tiny_folder]
+    done = squadqa(*words, "--output", "out")
+    assert done.code == 2 and "--split" in done.err
+    done = squadqa(*words, "--output", "out", "--split", "dev", "--json")
+    assert done.code == 0 and done.values["questions"] == 2
+
+
+def test_convert_then_check(squadqa, tmp_path):
+    text = "Frage,Text,Antwort\nWhen?,It opens at nine. By nine all is sold.,nine\n"
+    (tmp_path / "faq.csv").write_text(text, encoding="utf-8")
+    names = {"question": "Frage", "context": "Text", "answer": "Antwort"}
+    columns = [word for name, of in names.items() for word in (f"--{name}-column", of)]
+    words = ["convert", "faq.csv", "faq.json", *columns]
+    doubt = squadqa(*words)
+    assert doubt.code == 2 and "--unclear first" in doubt.err
+    assert not (tmp_path / "faq.json").exists()
+    assert squadqa(*words, "--unclear", "first").code == 0
+    assert "1 examples over 1 contexts" in squadqa("check", "faq.json").out
+    assert squadqa(*words, "--unclear", "first").code == 2  # nothing is written over
+    assert squadqa(*words, "--unclear", "first", "--overwrite", "--json").values["output"]
+
+
+# Training
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_folder, tmp_path_factory):
     "A run from the shell, in a folder with a space in its name."
     folder = tmp_path_factory.mktemp("shell") / "my run"
-    done = squadqa(
-        "train",
-        "--data",
-        "sample",
-        "--model",
-        tiny_folder,
-        "--output",
-        folder,
-        "--epochs",
-        1,
-        "--evaluate-first",
-        *SMALL,
-    )
+    words = ["--data", "sample", "--model", tiny_folder, "--output", folder, "--epochs", 1]
+    done = start("train", *words, "--evaluate-first", *SMALL)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done
 
 
 def test_train_tells_before_and_after(trained):
     folder, done = trained
-    assert (
-        "Before training: EM" in done.stdout
-        and "After training: EM" in done.stdout
-        and "squadqa evaluate" in done.stdout
-    )
+    assert "Before training: EM" in done.stdout and "After training: EM" in done.stdout
+    assert "squadqa evaluate" in done.stdout
     assert (folder / "model.safetensors").exists() and (folder / "learning_curve.png").exists()
 
 
-def test_evaluate_writes_what_scoring_scripts_read(trained, tmp_path):
+def test_options_of_train_come_from_the_dataclass():
+    "One source of names, defaults and help."
+    parser = cli.make_parser()
+    train = parser._subparsers._group_actions[0].choices["train"]
+    options = {action.dest: action for action in train._actions}
+    for one in fields(Hyperparameters):
+        if one.name in cli.NO_OPTION:
+            continue
+        option = options[one.name]
+        assert option.default is None
+        if one.name != "padding":
+            assert one.metadata["help"] in option.help
+    for preset, recipe in RECIPES.items():
+        for name, value in recipe.items():
+            assert f"{preset}: {value:g}" in options[name].help
+
+
+def test_recipes_from_the_command_line_and_from_python(monkeypatch):
+    from squadqa import trainer
+    from squadqa.results import FineTuneResult
+
+    asked = []
+
+    def remember(model, data, output, **settings):
+        asked.append((model, data, output, settings))
+        return FineTuneResult(str(output))
+
+    monkeypatch.setattr(trainer, "fine_tune", remember)
+    assert cli.main("train --data sample --model minilm --output x".split()) == 0
+    model, data, output, settings = asked.pop()
+    assert (model, data, output) == ("minilm", "sample", "x")
+    flags = ("resume", "overwrite", "push_to_hub", "disable_tqdm")
+    assert not any(settings.pop(name) for name in flags)
+    assert set(settings.values()) == {None}
+    words = "--epochs 2 --warmup-steps 0.1 --evaluate-every 20 --pad-to-max-length --use-cpu"
+    more = "--evaluate-first --mixed-precision no --eval-batch-size 4 --resume --push-to-hub me/x"
+    words = f"train --data sample --output x {words} {more}".split()
+    assert cli.main(words) == 0
+    settings = {name: value for name, value in asked.pop()[3].items() if value not in (None, False)}
+    assert settings == {
+        "epochs": 2.0,
+        "warmup_steps": 0.1,
+        "evaluate_every": 20,
+        "padding": "max_length",
+        "use_cpu": True,
+        "eval_on_start": True,
+        "mixed_precision": "no",
+        "eval_batch_size": 4,
+        "resume": True,
+        "push_to_hub": "me/x",
+    }
+
+
+def test_json_of_a_run_without_numbers_is_json(monkeypatch, capsys):
+    from squadqa import trainer
+    from squadqa.results import FineTuneResult
+
+    monkeypatch.setattr(trainer, "fine_tune", lambda *a, **k: FineTuneResult("x"))
+    assert cli.main("train --data sample --output x --json".split()) == 0
+    values = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert values["train_loss"] is None
+
+
+# Evaluation
+
+
+def test_evaluate_writes_what_scoring_scripts_read(trained, squadqa, tmp_path):
     folder, _ = trained
-    done = squadqa(
-        "evaluate",
-        "--data",
-        "sample",
-        "--model",
-        folder,
-        "--output",
-        tmp_path / "scores",
-        "--show",
-        3,
-        *SMALL,
-    )
-    assert done.returncode == 0 and done.stdout.count("Q: ") == 3 and "EM " in done.stdout, (
-        done.stderr[-3000:]
-    )
+    words = ["evaluate", "--data", "sample", "--model", folder, *SMALL]
+    done = squadqa(*words, "--output", "scores", "--show", 3)
+    assert done.code == 0 and done.out.count("Q: ") == 3 and "EM " in done.out, done.err
     examples = load_squad()["validation"]
     texts = json.loads((tmp_path / "scores" / "predictions.json").read_text())
     lists = json.loads((tmp_path / "scores" / "nbest.json").read_text())
@@ -159,219 +279,44 @@ def test_evaluate_writes_what_scoring_scripts_read(trained, tmp_path):
         assert answers[0]["text"] == texts[example["id"]]
         assert all(a["text"] == example["context"][a["start"] : a["end"]] for a in answers)
         assert len({(a["start"], a["end"]) for a in answers}) == len(answers) <= 20
-    again = json.loads(
-        squadqa(
-            "evaluate",
-            "--data",
-            "sample",
-            "--model",
-            folder,
-            "--output",
-            tmp_path / "b",
-            "--json",
-            *SMALL,
-        ).stdout
-    )
+    again = squadqa(*words, "--output", "b", "--json", "--device", "cpu").values
     saved = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert {k: again[k] for k in saved} == pytest.approx(saved) and again["questions"] == 120
 
 
-def test_two_files_as_data(trained, tmp_path):
-    folder, _ = trained
-    from squadqa.data import _sample_files
-
-    files = {k: str(v) for k, v in _sample_files().items()}
-    done = squadqa("check", ",".join(f"{k}={v}" for k, v in files.items()))
-    assert done.returncode == 0 and "424 examples" in done.stdout
-    done = squadqa(
-        "evaluate",
-        "--data",
-        f"train={files['train']},dev={files['validation']}",
-        "--model",
-        folder,
-        "--output",
-        tmp_path,
-    )
-    assert done.returncode == 1 and "--split" in done.stderr
+def null_answers(rows):
+    rows[1]["answers"] = {"text": None, "answer_start": None}
 
 
-def test_console_script_is_installed():
-    script = os.path.join(os.path.dirname(sys.executable), "squadqa")
-    assert (
-        subprocess.run([script, "check", "sample"], capture_output=True, text=True).returncode == 0
-    )
+def null_text(rows):
+    rows[1]["answers"]["text"][0] = None
 
 
-# Asking
-
-CONTEXT = "His cat had waited on the quay 🐈 since noon, and the lamp was lit at eight."
-
-
-def test_answer_from_flags_files_and_standard_input(tmp_path):
-    (tmp_path / "context.txt").write_text(CONTEXT, encoding="utf-8")
-    (tmp_path / "questions.txt").write_text("Where did the cat wait?\n\nWhen was the lamp lit?\n")
-    flags = squadqa(
-        "answer",
-        "--question",
-        "Where did the cat wait?",
-        "--question",
-        "When was the lamp lit?",
-        "--text",
-        CONTEXT,
-    )
-    assert flags.returncode == 0, flags.stderr
-    rows = [json.loads(line) for line in flags.stdout.splitlines()]
-    assert [r["question"] for r in rows] == ["Where did the cat wait?", "When was the lamp lit?"]
-    for r in rows:
-        assert (
-            set(r) == {"question", "score", "start", "end", "answer"}
-            and CONTEXT[r["start"] : r["end"]] == r["answer"]
-            and 0 < r["score"] <= 1
-        )
-    assert "quay" in rows[0]["answer"] and "starter" in flags.stderr
-    files = squadqa(
-        "answer", "--questions", "questions.txt", "--context", "context.txt", cwd=tmp_path
-    )
-    stdin = squadqa(
-        "answer", "--questions", tmp_path / "questions.txt", "--context", "-", said=CONTEXT
-    )
-    asked = squadqa(
-        "answer",
-        "--questions",
-        "-",
-        "--context",
-        "context.txt",
-        cwd=tmp_path,
-        said="Where did the cat wait?\nWhen was the lamp lit?",
-    )
-    assert files.stdout == stdin.stdout == asked.stdout == flags.stdout
-    several = json.loads(
-        squadqa(
-            "answer", "--question", "When?", "--text", CONTEXT, "--top-k", "3", "--no-answer"
-        ).stdout
-    )
-    assert len(several["answers"]) == 3
+def same_id(rows):
+    rows[1]["id"] = rows[0]["id"]
 
 
-@pytest.mark.parametrize(
-    "words, said",
-    [
-        (["--question", "Who?", "--context", "gone.txt"], "no file gone.txt"),
-        (["--text", "He."], "there is no question"),
-        (["--questions", "-", "--context", "-"], "only one of"),
-        (["--question", " ", "--text", "He."], "the question is empty"),
-        (["--question", "Who?", "--text", " "], "the context is empty"),
-        (["--question", "Who?", "--text", "He.", "--top-k", "0"], "top_k=0"),
-        (
-            ["--question", "Who?", "--text", "He.", "--model", "minilm"],
-            "no trained question-answering head",
-        ),
-    ],
-)
-def test_faults_of_answer(words, said, tmp_path):
-    done = squadqa("answer", *words, cwd=tmp_path, said="")
-    assert (
-        done.returncode == 1
-        and said in done.stderr
-        and "Traceback" not in done.stderr
-        and done.stdout == ""
-    )
+@pytest.mark.parametrize("spoil", [null_answers, null_text, same_id])
+def test_references_that_cannot_be_scored(spoil, squadqa, tmp_path, tiny_folder):
+    rows = sample_rows(3)
+    spoil(rows)
+    write_rows(tmp_path / "v.jsonl", rows)
+    done = squadqa("evaluate", "--data", "v.jsonl", "--model", tiny_folder, "--output", "out")
+    assert done.code == 2 and rows[1]["id"] in done.err and "Traceback" not in done.err, done
+    assert not (tmp_path / "out").exists()
 
 
-def test_predict(tiny_folder, tmp_path):
-    common = ["predict", "--model", tiny_folder, *SMALL]
-    rows = load_squad()["validation"].select(range(8)).to_list()
-    (tmp_path / "q.jsonl").write_text(
-        "".join(json.dumps({k: r[k] for k in ("id", "question", "context")}) + "\n" for r in rows)
-    )
-    done = squadqa(
-        *common, "--input", "q.jsonl", "--output", "a.jsonl", "--n-best", "3", cwd=tmp_path
-    )
-    assert (
-        done.returncode == 0 and "8 questions in" in done.stdout and "per second" in done.stdout
-    ), done.stderr
-    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [a["id"] for a in answers] == [r["id"] for r in rows] and all(
-        len(a["n_best"]) == 3 for a in answers
-    )
-    again = squadqa(*common, "--input", "q.jsonl", "--output", "a.jsonl", cwd=tmp_path)
-    assert again.returncode == 1 and "--overwrite" in again.stderr
-    values = json.loads(
-        squadqa(
-            *common,
-            "--input",
-            "q.jsonl",
-            "--output",
-            "a.jsonl",
-            "--overwrite",
-            "--json",
-            cwd=tmp_path,
-        ).stdout
-    )
-    assert values["questions"] == 8 and values["output"] == "a.jsonl"
-    (tmp_path / "q.csv").write_text("nr,ask,passage\n7,Who wrote the notes?,Ada wrote the notes.\n")
-    named = squadqa(
-        *common,
-        "--input",
-        "q.csv",
-        "--output",
-        "b.jsonl",
-        "--question-column",
-        "ask",
-        "--context-column",
-        "passage",
-        "--id-column",
-        "nr",
-        cwd=tmp_path,
-    )
-    assert named.returncode == 0 and json.loads((tmp_path / "b.jsonl").read_text())["id"] == "7", (
-        named.stderr
-    )
-    cut, long = (
-        squadqa(
-            *common,
-            "--input",
-            "q.csv",
-            "--output",
-            f"{n}.jsonl",
-            "--question-column",
-            "ask",
-            "--context-column",
-            "passage",
-            *more,
-            cwd=tmp_path,
-        )
-        for n, more in (("c", ["--max-question-length", "0"]), ("d", []))
-    )
-    assert (
-        cut.returncode == 1
-        and "max_question_len=0 must be a number of at least 1" in cut.stderr
-        and long.returncode == 0
-    )
-
-
-def test_predict_under_a_launcher_writes_the_same_file(tiny_folder, tmp_path):
-    words = [
-        "-m",
-        "squadqa.cli",
-        "predict",
-        "--model",
-        tiny_folder,
-        *SMALL,
-        "--input",
-        ROOT / "squadqa" / "sample" / "train-v1.1.json",
-    ]
-    two, _ = launch([*words, "--output", tmp_path / "two.jsonl"])
-    assert two.returncode == 0 and two.stdout.count("questions in") == 1, two.stderr[-3000:]
-    subprocess.run(
-        [sys.executable, *map(str, words), "--output", tmp_path / "one.jsonl"],
-        check=True,
-        capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes() and len(
-        (tmp_path / "one.jsonl").read_bytes().splitlines()
-    ) == 304
+def test_show_keeps_terminals_in_peace(squadqa, tmp_path, tiny_folder):
+    rows = sample_rows(2)
+    for row in rows:
+        row["question"] = f"\x1b]0;mine\x07{row['question']}\x1b[2J\r"
+        row["context"] = row["context"].replace(" ", "\x1b[31m ")
+        row["answers"] = {"text": [], "answer_start": []}
+    write_rows(tmp_path / "v.jsonl", rows)
+    words = ["evaluate", "--data", "v.jsonl", "--model", tiny_folder, "--output", "out"]
+    done = squadqa(*words, "--show", 2)
+    assert done.code == 0 and "\\x1b]0;mine\\x07" in done.out
+    assert not set(done.out + done.err) & {"\x1b", "\x07", "\r"}
 
 
 @pytest.fixture
@@ -380,186 +325,239 @@ def copy_of_tiny(tiny_folder, tmp_path):
     return shutil.copytree(tiny_folder, tmp_path / "tiny")
 
 
-def test_threshold_is_fitted_stored_and_used(copy_of_tiny):
+def test_threshold_is_fitted_stored_and_used(copy_of_tiny, squadqa):
     words = ["evaluate", "--data", "sample-v2", "--model", copy_of_tiny, *SMALL, "--json"]
-    before, fitted, after = (
-        json.loads(squadqa(*words, *more).stdout) for more in ([], ["--fit-threshold"], [])
-    )
+    before = squadqa(*words).values
+    fitted = squadqa(*words, "--fit-threshold").values
+    after = squadqa(*words).values
     assert before["null_threshold"] == 0 and before["HasAns_total"] == before["NoAns_total"] == 60
     stored = json.loads((copy_of_tiny / "squadqa.json").read_text())["null_threshold"]
     assert stored == fitted["null_threshold"] == after["null_threshold"] != 0
-    assert (
-        fitted["f1"] == after["f1"] == pytest.approx(fitted["best_f1"])
-        and fitted["f1"] > before["f1"]
-    )
+    assert fitted["f1"] == after["f1"] == pytest.approx(fitted["best_f1"])
+    assert fitted["f1"] > before["f1"]
     texts = json.loads((copy_of_tiny / "predictions.json").read_text())
     assert len(texts) == 120 and "" in texts.values()
 
 
-def test_report_and_language(copy_of_tiny):
-    done = squadqa(
-        "evaluate",
-        "--data",
-        "sample",
-        "--model",
-        copy_of_tiny,
-        *SMALL,
-        "--language",
-        "de",
-        "--report",
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("gold", [["!"], []], ids=["punctuation only", "no answer"])
+def test_threshold_is_finite(gold, copy_of_tiny, squadqa, tmp_path):
+    "Whatever suits the questions: infinity is no JSON."
+    rows = sample_rows(3)
+    for row in rows:
+        row["context"] += " !"
+        places = [row["context"].rindex("!")] * len(gold)
+        row["answers"] = {"text": gold, "answer_start": places}
+    write_rows(tmp_path / "v.jsonl", rows)
+    words = ["evaluate", "--data", "v.jsonl", "--model", copy_of_tiny, "--fit-threshold", "--json"]
+    done = squadqa(*words)
+    assert done.code == 0, done.err
+    settings = (copy_of_tiny / "squadqa.json").read_text()
+    stored = json.loads(settings, parse_constant=pytest.fail)["null_threshold"]
+    assert abs(stored) < 1e6 and done.values["null_threshold"] == stored
+
+
+def test_report_and_language(copy_of_tiny, squadqa, tmp_path):
+    write_rows(tmp_path / "v.jsonl", sample_rows(8))
+    words = ["evaluate", "--data", "v.jsonl", "--model", copy_of_tiny, *SMALL]
+    done = squadqa(*words, "--language", "de", "--report")
+    assert done.code == 0 and "report.html" in done.out, done.err
     page = (copy_of_tiny / "report.html").read_text()
-    assert (
-        page.startswith("<!DOCTYPE html>")
-        and 'src="http' not in page
-        and "report.html" in done.stdout
-    )
+    assert page.startswith("<!DOCTYPE html>") and 'src="http' not in page
 
 
-@pytest.mark.parametrize(
-    "words, said",
-    [
-        (["--language", "tlh"], "tlh"),
-        (["--fit-threshold"], "is no folder"),
-        (["--data", "faq.csv", "--question-column", "Frage"], "no column Frage"),
-    ],
-)
-def test_evaluate_refuses_before_the_work(words, said, tmp_path):
-    (tmp_path / "faq.csv").write_text(
-        "question,context,answer\nWhen?,It opens at nine.,nine\n", encoding="utf-8"
-    )
-    done = squadqa("evaluate", "--data", "sample", "--model", "starter", *words, cwd=tmp_path)
-    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, (
-        done.stderr
-    )
-
-
-def test_convert_then_check(tmp_path):
-    (tmp_path / "faq.csv").write_text(
-        "Frage,Text,Antwort\nWhen?,It opens at nine. By nine all is sold.,nine\n", encoding="utf-8"
-    )
-    words = [
-        "convert",
-        "faq.csv",
-        "faq.json",
-        "--question-column",
-        "Frage",
-        "--context-column",
-        "Text",
-        "--answer-column",
-        "Antwort",
-    ]
-    doubt = squadqa(*words, cwd=tmp_path)
-    assert (
-        doubt.returncode == 1
-        and "--unclear first" in doubt.stderr
-        and not (tmp_path / "faq.json").exists()
-    )
-    assert squadqa(*words, "--unclear", "first", cwd=tmp_path).returncode == 0
-    assert "1 examples over 1 contexts" in squadqa("check", "faq.json", cwd=tmp_path).stdout
-    assert (
-        squadqa(*words, "--unclear", "first", cwd=tmp_path).returncode == 1
-    )  # nothing is written over
-
-
-@pytest.mark.parametrize(
-    "folder", [False, True], ids=["a preset", "a preset, and a folder of its name"]
-)
-def test_evaluate_writes_into_folders_of_ones_own_only(folder, tmp_path):
-    "Without --output a preset's files go beside, not into a folder that would then hide the preset."
-    rows = load_squad()["validation"].select(range(2)).to_list()
-    (tmp_path / "v.jsonl").write_text("\n".join(map(json.dumps, rows)))
+@pytest.mark.parametrize("folder", [False, True], ids=["a preset", "and a folder of its name"])
+def test_evaluate_writes_into_folders_of_ones_own_only(folder, squadqa, tmp_path):
+    "Without --output a preset's files go beside, not into a folder that would hide the preset."
+    write_rows(tmp_path / "v.jsonl", sample_rows(2))
     if folder:
         (tmp_path / "starter").mkdir()
-    done = squadqa("evaluate", "--data", "v.jsonl", "--model", "starter", "--json", cwd=tmp_path)
-    assert done.returncode == 0 and json.loads(done.stdout)["output"] == "starter-evaluation", (
-        done.stderr
-    )
-    assert sorted(f.name for f in (tmp_path / "starter-evaluation").iterdir()) == [
-        "nbest.json",
-        "predictions.json",
-        "scores.json",
-    ]
+    done = squadqa("evaluate", "--data", "v.jsonl", "--model", "starter", "--json")
+    assert done.code == 0 and done.values["output"] == "starter-evaluation", done.err
+    written = sorted(file.name for file in (tmp_path / "starter-evaluation").iterdir())
+    assert written == ["nbest.json", "predictions.json", "scores.json"]
     assert (tmp_path / "starter").exists() == folder and not list(tmp_path.glob("starter/*"))
-    refused = squadqa(
-        "evaluate", "--data", "v.jsonl", "--model", "starter", "--fit-threshold", cwd=tmp_path
-    )
-    assert refused.returncode == 1 and "is no folder" in refused.stderr
 
 
 def test_where_evaluate_writes(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = lambda model, output=None: str(
-        cli._output_folder(Namespace(model=model, output=output))
-    )
-    assert (
-        place("me/mine") == "me-mine-evaluation"
-        and place("minilm") == "minilm-evaluation"
-        and place("me/mine", "here") == "here"
-    )
-    assert place(str(tiny_folder)) == str(tiny_folder)
+    place = cli.output_folder
+    assert str(place("me/mine")) == "me-mine-evaluation"
+    assert str(place("minilm")) == "minilm-evaluation"
+    assert str(place("me/mine", "here")) == "here"
+    assert place(str(tiny_folder)) == tiny_folder
     (tmp_path / "me" / "mine").mkdir(parents=True)
-    assert place("me/mine") == os.path.join("me", "mine")  # now it names a folder
-    assert "NAME-evaluation" in " ".join(squadqa("evaluate", "--help").stdout.split())
+    assert str(place("me/mine")) == os.path.join("me", "mine")  # now it names a folder
 
 
-# Streams
+# Asking
+
+QUESTIONS = ["Where did the cat wait?", "When was the lamp lit?"]
+
+
+def test_answer_from_flags_files_and_standard_input(squadqa, tmp_path):
+    (tmp_path / "context.txt").write_text(CONTEXT, encoding="utf-8")
+    (tmp_path / "questions.txt").write_text("\n\n".join(QUESTIONS))
+    flags = squadqa(
+        "answer", "--question", QUESTIONS[0], "--question", QUESTIONS[1], "--text", CONTEXT
+    )
+    assert flags.code == 0, flags.err
+    rows = [json.loads(line) for line in flags.out.splitlines()]
+    assert [row["question"] for row in rows] == QUESTIONS
+    for row in rows:
+        assert set(row) == {"question", "score", "start", "end", "answer"}
+        assert CONTEXT[row["start"] : row["end"]] == row["answer"] and 0 < row["score"] <= 1
+    assert "quay" in rows[0]["answer"] and "starter" in flags.err
+    files = squadqa("answer", "--questions", "questions.txt", "--context", "context.txt")
+    piped = squadqa("answer", "--questions", "questions.txt", "--context", "-", said=CONTEXT)
+    words = ["answer", "--questions", "-", "--context", "context.txt"]
+    asked = squadqa(*words, said="\n".join(QUESTIONS))
+    assert files.out == piped.out == asked.out == flags.out
+    words = ["answer", "--question", "When?", "--text", CONTEXT, "--top-k", "3", "--no-answer"]
+    assert len(squadqa(*words).values["answers"]) == 3
+
+
+def test_questions_are_cut_at_line_ends_only(squadqa, tiny_folder, tmp_path):
+    text = "Where did\u2028the cat wait?\r\n\r\nWhen was the\x0clamp lit?"
+    (tmp_path / "questions.txt").write_bytes(text.encode())
+    words = ["--questions", "questions.txt", "--text", CONTEXT, "--model", tiny_folder]
+    done = squadqa("answer", *words)
+    asked = [json.loads(line)["question"] for line in done.out.split("\n") if line]
+    assert asked == ["Where did\u2028the cat wait?", "When was the\x0clamp lit?"]
+
+
+def test_predict(squadqa, tiny_folder, tmp_path):
+    rows = sample_rows(8)
+    write_rows(
+        tmp_path / "q.jsonl", [{k: r[k] for k in ("id", "question", "context")} for r in rows]
+    )
+    words = ["predict", "--model", tiny_folder, *SMALL, "--input", "q.jsonl", "--output", "a.jsonl"]
+    done = squadqa(*words, "--n-best", "3")
+    assert done.code == 0 and "8 questions in" in done.out and "per second" in done.out, done.err
+    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [a["id"] for a in answers] == [r["id"] for r in rows]
+    assert all(len(a["n_best"]) == 3 for a in answers)
+    again = squadqa(*words)
+    assert again.code == 2 and "--overwrite" in again.err
+    values = squadqa(*words, "--overwrite", "--json").values
+    assert values["questions"] == 8 and values["output"] == "a.jsonl"
+
+
+def test_predict_with_columns_of_other_names(squadqa, tiny_folder, tmp_path):
+    text = "nr,ask,passage\n7,Who wrote the notes?,Ada wrote the notes.\n"
+    (tmp_path / "q.csv").write_text(text)
+    words = ["predict", "--model", tiny_folder, "--input", "q.csv", "--output", "b.jsonl"]
+    columns = ["--question-column", "ask", "--context-column", "passage", "--id-column", "nr"]
+    done = squadqa(*words, *columns)
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "b.jsonl").read_text())["id"] == "7"
+
+
+def test_options_go_by_their_names_on_the_command_line(squadqa, tiny_folder, tmp_path):
+    write_rows(tmp_path / "q.jsonl", [{"question": "why " * 400, "context": CONTEXT * 30}])
+    words = ["--input", "q.jsonl", "--output", "a.jsonl", "--model", tiny_folder]
+    done = squadqa("predict", *words)
+    assert done.code == 2 and "max_question_len is --max-question-length" in done.err
+    assert os.listdir(tmp_path) == ["q.jsonl"]  # nothing stands in the way of the next try
+
+
+@pytest.mark.slow
+def test_predict_under_a_launcher_writes_the_same_file(tiny_folder, tmp_path):
+    words = ["-m", "squadqa.cli", "predict", "--model", tiny_folder, *SMALL]
+    words += ["--input", ROOT / "squadqa" / "sample" / "train-v1.1.json"]
+    two, _ = launch([*words, "--output", tmp_path / "two.jsonl"])
+    assert two.returncode == 0 and two.stdout.count("questions in") == 1, two.stderr[-3000:]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, words), "--output", tmp_path / "one.jsonl"]
+    subprocess.run(command, check=True, capture_output=True, env=env)
+    one = (tmp_path / "one.jsonl").read_bytes()
+    assert one == (tmp_path / "two.jsonl").read_bytes() and len(one.splitlines()) == 304
+
+
+# How it ends
+
+
+def failing(error):
+    def run(args):
+        raise error
+
+    return Namespace(run=run, json=False)
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (ValueError("odd"), "squadqa: odd\n"),
+        (ValueError("\x1b[2Jodd"), "squadqa: \\x1b[2Jodd\n"),
+        (FileNotFoundError(2, "No such file", "a.txt"), "squadqa: a.txt: No such file\n"),
+        (MemoryError(), "squadqa: there is not enough memory"),
+        (RecursionError("maximum"), "nested too deeply"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA is full"), "CUDA is full"),
+    ],
+)
+def test_faults_become_sentences(error, said, capsys):
+    assert cli._run(failing(error)) == 2
+    told = capsys.readouterr()
+    assert said in told.err and "Traceback" not in told.err and told.out == ""
+
+
+def test_bugs_stay_visible():
+    with pytest.raises(KeyError):
+        cli._run(failing(KeyError("a bug")))
+
+
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signals_end_a_command(number, code, capsys):
+    "They end it as Ctrl-C does, so that what must be done at the end is done."
+    cleaned = []
+
+    def run(args):
+        try:
+            signal.raise_signal(number)
+            time.sleep(5)
+        finally:
+            cleaned.append(True)
+
+    assert cli._run(Namespace(run=run)) == code and cleaned == [True]
+    assert "stopped" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_ignored_signals_stay_ignored(monkeypatch):
+    "As under nohup."
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli._run(Namespace(run=lambda args: signal.raise_signal(signal.SIGHUP) or 0)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_closed_pipe_is_no_fault(tmp_path):
-    "Nobody reads what is printed: exit code 1, and not a word of it."
-    (tmp_path / "questions.txt").write_text("Where did the cat wait?\n" * 3, encoding="utf-8")
-    words = [
-        sys.executable,
-        "-m",
-        "squadqa.cli",
-        "answer",
-        "--questions",
-        "questions.txt",
-        "--text",
-        CONTEXT,
-    ]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as done:
+    "Nobody reads what is printed: exit code 141, and not a word of it."
+    command = [sys.executable, "-m", "squadqa.cli", "check", "sample"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **streams, text=True) as done:
         done.stdout.close()
         said = done.stderr.read()
-    assert (
-        done.returncode == 1
-        and said.startswith("Answers come from starter")
-        and len(said.splitlines()) == 1
-    ), said
+    assert done.returncode == 141 and said == ""
 
 
-def test_pipes_are_utf8_wherever(tmp_path):
-    "As on Windows, where Python takes another encoding for pipes; a byte order mark is no part of the text."
-    run = lambda said: subprocess.run(
-        [sys.executable, "-m", "squadqa.cli", "answer", "--question", "Où?", "--context", "-"],
-        capture_output=True,
-        input=said,
-        env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
-    )
-    plain, marked, wrong = (
-        run(CONTEXT.encode()),
-        run(b"\xef\xbb\xbf" + CONTEXT.encode()),
-        run("Il attendait à midi.".encode("latin-1")),
-    )
+def test_pipes_are_utf8_wherever():
+    "As on Windows, where Python takes another encoding; a byte order mark is no part of a text."
+    env = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    words = ["answer", "--question", "Où?", "--context", "-"]
+    text = b"\xef\xbb\xbf" + CONTEXT.encode()
+    plain = start(*words, input=text, env=env, text=False)
     row = json.loads(plain.stdout.decode("utf-8"))
-    assert (
-        plain.returncode == 0
-        and row["question"] == "Où?"
-        and CONTEXT[row["start"] : row["end"]] == row["answer"]
-    ), plain.stderr
-    assert marked.stdout == plain.stdout
-    assert (
-        wrong.returncode == 1
-        and b"standard input is not UTF-8 (byte 13): save it as UTF-8" in wrong.stderr
-        and b"Traceback" not in wrong.stderr
-    )
+    assert plain.returncode == 0 and row["question"] == "Où?", plain.stderr
+    assert CONTEXT[row["start"] : row["end"]] == row["answer"]
+    wrong = start(*words, input="Il attendait à midi.".encode("latin-1"), env=env, text=False)
+    assert wrong.returncode == 2 and b"Traceback" not in wrong.stderr
+    assert b"standard input is not UTF-8 (byte 13): save it as UTF-8" in wrong.stderr
 
 
-def test_main_leaves_other_streams_alone(monkeypatch, capsys):
+def test_main_leaves_other_streams_alone(monkeypatch):
     "In a notebook, and where there are none at all."
     for stream in (io.StringIO("x"), None):
         for name in ("stdin", "stdout", "stderr"):
@@ -568,68 +566,5 @@ def test_main_leaves_other_streams_alone(monkeypatch, capsys):
     monkeypatch.undo()
     stream = io.TextIOWrapper(io.BytesIO(b"one\ntwo\n"), encoding="cp1252")
     monkeypatch.setattr(sys, "stdin", stream)
-    assert (
-        stream.readline() == "one\n"
-        and cli.main(["check", "sample"]) == 0
-        and stream.readline() == "two\n"
-    )  # too late to change it
-
-
-def test_questions_are_cut_at_line_ends_only(tiny_folder, tmp_path, capsys):
-    (tmp_path / "questions.txt").write_bytes(
-        "Where did\u2028the cat wait?\r\n\r\nWhen was the\x0clamp lit?".encode()
-    )
-    assert (
-        cli.main(
-            [
-                "answer",
-                "--questions",
-                str(tmp_path / "questions.txt"),
-                "--text",
-                CONTEXT,
-                "--model",
-                str(tiny_folder),
-            ]
-        )
-        == 0
-    )
-    asked = [json.loads(line)["question"] for line in capsys.readouterr().out.split("\n") if line]
-    assert asked == ["Where did\u2028the cat wait?", "When was the\x0clamp lit?"]
-
-
-@pytest.mark.parametrize(
-    "words, said",
-    [
-        (
-            ["answer", "--question", "When?", "--text", "He.", "--top-k", "0"],
-            "top_k=0 must be a number of at least 1 (top_k is --top-k)",
-        ),
-        (
-            ["predict", "--input", "q.jsonl", "--output", "a.jsonl", "--n-best", "0"],
-            "top_k=0 must be a number of at least 1 (top_k is --n-best)",
-        ),
-        (
-            ["predict", "--input", "q.jsonl", "--output", "a.jsonl"],
-            "(max_seq_len is --max-length, max_question_len is --max-question-length)",
-        ),
-        (
-            ["predict", "--input", "q.jsonl", "--output", "a.jsonl", "--device", "gpu"],
-            "device='gpu' is no place to compute",
-        ),
-        (
-            ["predict", "--input", "q.jsonl", "--output", "./q.jsonl", "--overwrite"],
-            "q.jsonl is the file of the questions",
-        ),
-    ],
-)
-def test_options_go_by_their_names_on_the_command_line(
-    words, said, tiny_folder, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "q.jsonl").write_text(
-        json.dumps({"question": "why " * 400, "context": CONTEXT * 30}) + "\n", encoding="utf-8"
-    )
-    assert cli.main([*words, "--model", str(tiny_folder)]) == 1 and said in capsys.readouterr().err
-    assert os.listdir(tmp_path) == [
-        "q.jsonl"
-    ]  # nothing that stands in the way of the corrected command
+    assert stream.readline() == "one\n" and cli.main(["check", "sample"]) == 0
+    assert stream.readline() == "two\n"  # too late to change it
