@@ -388,7 +388,7 @@ def predict_file(
     output: str | Path,  # .jsonl or .parquet
     *,
     columns: dict[str, str] | None = None,  # as for `read_questions`
-    options: AskOptions = AskOptions(),  # top_k answers are kept of each question
+    options: AskOptions | None = None,  # top_k answers are kept of each; None: the defaults
     chunk: int = 256,  # questions that go through the model together
     resume: bool = False,  # continue an interrupted run
     overwrite: bool = False,  # throw away an earlier result
@@ -398,7 +398,7 @@ def predict_file(
 
     Under a launcher the processes share the chunks; the file is that of one process, byte for byte.
     """
-    state = open_processes()
+    state, options = open_processes(), options or AskOptions()
     questions, output = known_file(questions), user_path(output)
     if state.is_main_process:
         _check_start(qa, questions, columns, output, options)

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -150,7 +151,9 @@ def _told_training(args: argparse.Namespace, result) -> str:
         lines.append(f"After training: {_scores(result.scores)} ({kept})")
     speed = f"{result.windows_per_second:.1f} windows per second, evaluations included"
     lines.append(f"{result.steps} steps took {result.train_seconds:.0f} s ({speed}).")
-    score_it = f"squadqa evaluate --data {args.data} --model {args.output}"
+    score_it = shlex.join(
+        ["squadqa", "evaluate", "--data", str(args.data), "--model", str(args.output)]
+    )
     lines.append(f"The model is in {args.output}. Score it with: {score_it}")
     return "\n".join(lines)
 

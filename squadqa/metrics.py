@@ -67,6 +67,7 @@ def by_id(
     "Predictions as a dictionary; an id that comes twice, or no text, is a `ValueError`."
     if predictions is None:
         raise ValueError("there are no predictions: pass {id: text}, or id and prediction_text")
+    pairs: Iterable[tuple]
     if isinstance(predictions, dict):
         pairs = predictions.items()
     else:
@@ -98,8 +99,8 @@ def golds_by_id(
     for row in references:
         i, answers = _id(row, "reference"), row.get("answers")
         texts = answers.get("text") if isinstance(answers, Mapping) else None
-        fine = not isinstance(texts, str) and isinstance(texts, Iterable)
-        texts = list(texts) if fine else [None]
+        several = isinstance(texts, Iterable) and not isinstance(texts, str)
+        texts = list(texts) if texts is not None and several else [None]
         if not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 f"the answers of {i!r} are {str(answers)[:200]}: expected is a dictionary "
@@ -228,14 +229,16 @@ def best_threshold(
 ) -> tuple[float, float]:  # best mean score, 0..100, and its threshold: "" above it
     "The threshold with the best mean score. Examples with equal values change side together."
     values = np.asarray(no_answer_scores, float)
-    empty_scores = np.asarray(empty_scores, float)
+    empty = np.asarray(empty_scores, float)
     if not len(values) or np.isnan(values).any():
         raise ValueError("a threshold needs no-answer scores, and none may be NaN")
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    gains = (np.asarray(scores, float) - empty_scores)[order]
-    totals = np.cumsum(np.append(empty_scores.sum(), gains))  # [k]: the k lowest keep their text
-    between = np.append(ordered[1:] != ordered[:-1], True)  # no cut inside a group of equals
+    gains = (np.asarray(scores, float) - empty)[order]
+    totals = np.cumsum(np.append(empty.sum(), gains))  # [k]: the k lowest keep their text
+    between: np.ndarray = np.append(
+        ordered[1:] != ordered[:-1], True
+    )  # no cut inside a group of equals
     totals = np.where(np.append(True, between), totals, -np.inf)
     best = int(np.argmax(totals))
     below_all = 0.0 if ordered[0] > 0 else ordered[0] - 1
@@ -262,17 +265,17 @@ def squad_v2_scores(
 ) -> dict[str, float]:  # exact, f1, total, HasAns_*, NoAns_*, best_*, best_*_thresh; 0..100
     "SQuAD v2.0 scores by the official rule; the threshold search is exact where values tie."
     predictions = list(predictions)
-    texts, references = by_id(predictions), golds_by_id(references)
-    check_ids(texts, [i for i, _ in references])
+    texts, people = by_id(predictions), golds_by_id(references)
+    check_ids(texts, [i for i, _ in people])
     value_of = {row["id"]: row.get("no_answer_probability") for row in predictions}
     lost = [i for i, value in value_of.items() if value is None]
     if lost:
         raise ValueError(f"the prediction of {lost[0]!r} has no no_answer_probability")
-    values = np.array([value_of[i] for i, _ in references], float)
-    golds = [(texts[i], golds_v2({"text": some})) for i, some in references]
+    values = np.array([value_of[i] for i, _ in people], float)
+    golds = [(texts[i], golds_v2({"text": some})) for i, some in people]
     exact = np.array([exact_match(text, some) for text, some in golds])
     shared = np.array([f1_v2(text, some) for text, some in golds])
-    answerable = np.array([bool(some) for _, some in references])
+    answerable = np.array([bool(some) for _, some in people])
     empty = ~answerable  # what "" scores: 1 where there is no answer
     silent = values > no_answer_threshold
     scores = _v2_means(np.where(silent, empty, exact), np.where(silent, empty, shared), answerable)

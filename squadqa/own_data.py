@@ -148,7 +148,8 @@ def choose_columns(
         ways = ", ".join(f"{role}=... (--{role}-column)" for role in missing)
         raise ValueError(
             f"{where} has no column {', '.join(missing.values())} (it has: "
-            f"{', '.join(map(str, names))}{separator_hint(names)}); say what yours is called: {ways}"
+            f"{', '.join(map(str, names))}{separator_hint(names)}); "
+            f"say what yours is called: {ways}"
         )
     return chosen
 

@@ -8,10 +8,13 @@ __all__ = ['span_scores', 'top_spans', 'course_spans', 'find_spans', 'offset_arr
 
 # %% ../nbs/course/05_postprocessing.ipynb #export-imports
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-from datasets import Dataset
+
+if TYPE_CHECKING:  # slow to import, and who holds one has it already
+    import pyarrow as pa
+    from datasets import Dataset
 
 # %% ../nbs/course/05_postprocessing.ipynb #span-scores
 def span_scores(
@@ -124,34 +127,35 @@ def _mask(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 # %% ../nbs/course/05_postprocessing.ipynb #offset-arrays
 def offset_arrays(
-    features: Dataset | Sequence[dict],  # with offset_mapping: None or (start, end) per token
+    features: "Dataset | Sequence[dict]",  # with offset_mapping: None or (start, end) per token
 ) -> tuple[
     np.ndarray, np.ndarray
 ]:  # (windows, tokens) start and end characters (exclusive); -1 outside the context
     "Offsets as two arrays, as wide as the longest window."
-    if hasattr(features, "column_names"):
-        arrow = features.select_columns("offset_mapping").with_format("arrow")
-        rows = arrow[:]["offset_mapping"].combine_chunks()
-    else:
-        pairs = [feature["offset_mapping"] for feature in features]
-        rows = pa.array(pairs, pa.list_(pa.list_(pa.int64())))
-    return _arrow_offsets(rows)
-
-
-def _arrow_offsets(rows: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    "The same from Arrow's own arrays: SQuAD has millions of pairs, too many for Python objects."
+    rows = _arrow_rows(features)
     tokens = rows.flatten()
     lengths = rows.value_lengths().to_numpy()
-    chars = np.full((len(tokens), 2), -1, np.int64)
+    chars: np.ndarray = np.full((len(tokens), 2), -1, np.int64)
     if tokens.null_count < len(tokens):  # else Arrow may not know that these would be pairs
         inside = tokens.is_valid().to_numpy(zero_copy_only=False)
         chars[inside] = tokens.flatten().to_numpy().reshape(-1, 2)
-    table = np.full((len(lengths), lengths.max(), 2), -1, np.int64)
+    table: np.ndarray = np.full((len(lengths), lengths.max(), 2), -1, np.int64)
     table[np.arange(lengths.max()) < lengths[:, None]] = chars
     return table[..., 0], table[..., 1]
 
+
+def _arrow_rows(features) -> "pa.ListArray":
+    "The offsets as Arrow keeps them: SQuAD has millions of pairs, too many for Python objects"
+    if hasattr(features, "column_names"):
+        columns = features.select_columns("offset_mapping").with_format("arrow")[:]
+        return columns["offset_mapping"].combine_chunks()
+    import pyarrow as pa
+
+    pairs = [feature["offset_mapping"] for feature in features]
+    return pa.array(pairs, pa.list_(pa.list_(pa.int64())))
+
 # %% ../nbs/course/05_postprocessing.ipynb #windows-of
-def _column(rows: Dataset | Sequence[dict], name: str, default=None) -> list:
+def _column(rows, name: str, default=None) -> list:
     "A column of a data set or of a list of dicts"
     if hasattr(rows, "column_names"):
         return rows[name][:] if name in rows.column_names else [default] * len(rows)
@@ -159,14 +163,14 @@ def _column(rows: Dataset | Sequence[dict], name: str, default=None) -> list:
 
 
 def windows_of(
-    features: Dataset | Sequence[dict],  # with example_id
-    examples: Dataset | Sequence[dict],  # with id
+    features: "Dataset | Sequence[dict]",  # with example_id
+    examples: "Dataset | Sequence[dict]",  # with id
 ) -> list[list[int]]:  # for each example the numbers of its windows
     "Which windows belong to which example; an example without any is a `ValueError`."
     ids = _column(examples, "id")
     if not ids:
         raise ValueError("there are no examples")
-    windows = {i: [] for i in ids}
+    windows: dict[str, list[int]] = {i: [] for i in ids}
     if len(windows) < len(ids):
         twice = next(i for n, i in enumerate(ids) if i in ids[:n])
         raise ValueError(f"two examples have the id {twice!r}: give each its own")
@@ -185,7 +189,7 @@ def windows_of(
 def null_scores(
     start_logits: np.ndarray,  # (windows, tokens)
     end_logits: np.ndarray,  # (windows, tokens)
-    features: Dataset | Sequence[dict],  # with cls_index (0 where it is missing)
+    features: "Dataset | Sequence[dict]",  # with cls_index (0 where it is missing)
 ) -> np.ndarray:  # (windows,) start plus end logit of the CLS token
     "How much each window says that the answer is not in it."
     window = np.arange(len(start_logits))
@@ -223,8 +227,8 @@ def _char_spans(start_logits, end_logits, features, **options) -> tuple[np.ndarr
 def postprocess(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
-    features: Dataset | Sequence[dict],  # from `prepare_validation_features`
-    examples: Dataset | Sequence[dict],  # id and context
+    features: "Dataset | Sequence[dict]",  # from `prepare_validation_features`
+    examples: "Dataset | Sequence[dict]",  # id and context
     *,
     n_best: int = 20,  # with search="n_best": starts and ends to pair
     max_answer_length: int = 30,  # tokens in the longest answer
@@ -267,7 +271,7 @@ def distinct_spans(
     n: int,  # spans to keep
 ) -> list[tuple[int, int, float]]:  # (start, end, score), best first
     "The best spans of one example; one that is found twice counts once, with its best score."
-    best = {}
+    best: dict[tuple[int, int], float] = {}
     for start, end, score in zip(*(a.ravel().tolist() for a in (starts, ends, scores))):
         if score > best.get((start, end), -np.inf):
             best[start, end] = score
@@ -278,8 +282,8 @@ def distinct_spans(
 def n_best_answers(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
-    features: Dataset | Sequence[dict],  # from `prepare_validation_features`
-    examples: Dataset | Sequence[dict],  # id and context
+    features: "Dataset | Sequence[dict]",  # from `prepare_validation_features`
+    examples: "Dataset | Sequence[dict]",  # id and context
     *,
     n_best: int = 20,  # answers per example
     max_answer_length: int = 30,  # tokens in the longest answer
@@ -291,16 +295,17 @@ def n_best_answers(
     answers = {}
     ids, contexts = _column(examples, "id"), _column(examples, "context")
     for i, context, windows in zip(ids, contexts, table):
-        spans, n = [values[windows] for values in found], n_best
-        ranked = distinct_spans(*spans, n_best)
+        starts, ends, scores = (values[windows] for values in found)
+        ranked = distinct_spans(starts, ends, scores, n_best)
+        n = n_best
         # Where tokens share characters, several spans of tokens are one span of characters. If
         # these leave too few, look deeper, until there are enough or no more.
-        while len(ranked) < n_best and (spans[2][:, -1] > -np.inf).any():
+        while len(ranked) < n_best and (scores[:, -1] > -np.inf).any():
             n *= 4
             some = [features[w] for w in windows]
             logits = np.asarray(start_logits)[windows], np.asarray(end_logits)[windows]
-            spans = _char_spans(*logits, some, n_best=n, **options)
-            ranked = distinct_spans(*spans, n_best)
+            starts, ends, scores = _char_spans(*logits, some, n_best=n, **options)
+            ranked = distinct_spans(starts, ends, scores, n_best)
         answers[i] = [
             {"text": context[start:end], "start": start, "end": end, "score": score}
             for start, end, score in ranked
