@@ -104,7 +104,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_windows_are_those_of_the_tokenizer(name, request):
-    "Cut from a context that was tokenized once: token by token what the tokenizer makes of the pair."
+    "Cut from a context that was tokenized once: token by token what the tokenizer makes."
     qa = ask_with(name, request)
     rng, seen = np.random.default_rng(0), 0
     for _ in range(60):
@@ -303,27 +303,25 @@ def rigged(tokenizer, kind: str, wanted):
 
 
 def test_left_padded_xlnet(shared):
-    "The first word of the context can be an answer, the question cannot, and the null score stands at <cls>, the last token."
+    "The first word can be an answer, the question cannot, and <cls> stands at the end."
     tokenizer = load_tokenizer(shared / "tokenizers" / "xlnet-base-cased")
     assert tokenizer.padding_side == "left"
     context, question = "Herons nest there. Otters come at night, " * 3, "Who nests there?"
-    ask = lambda wanted, **options: QuestionAnswerer(rigged(tokenizer, "xlnet", wanted), tokenizer)(
-        question, context, **options
-    )
+
+    def ask(wanted, **options):
+        model = rigged(tokenizer, "xlnet", wanted)
+        return QuestionAnswerer(model, tokenizer)(question, context, **options)
+
     first = ask(lambda ids: (0, 0))
     assert first["start"] == 0 and first["answer"].startswith("H") and first["score"] > 0.9
-    asked = lambda ids: (
-        len(ids) - 4,
-        len(ids) - 4,
-    )  # a token of the question: `context <sep> question <sep> <cls>`
-    assert ask(asked)["score"] < 0.01
-    null = lambda ids: (ids.index(tokenizer.cls_token_id), ids.index(tokenizer.cls_token_id))
-    assert ask(null, handle_impossible_answer=True) == {
-        "score": pytest.approx(1, abs=0.01),
-        "start": 0,
-        "end": 0,
-        "answer": "",
-    }
+    in_question = ask(
+        lambda ids: (len(ids) - 4, len(ids) - 4)
+    )  # context <sep> question <sep> <cls>
+    assert in_question["score"] < 0.01
+    cls = tokenizer.cls_token_id
+    null = ask(lambda ids: (ids.index(cls), ids.index(cls)), handle_impossible_answer=True)
+    assert null["score"] == pytest.approx(1, abs=0.01)
+    assert (null["start"], null["end"], null["answer"]) == (0, 0, "")
     two = QuestionAnswerer(rigged(tokenizer, "xlnet", lambda ids: (0, 0)), tokenizer)(
         [question, question], [context, "Otters."]
     )  # one is padded
@@ -344,7 +342,10 @@ def test_forms_of_a_question(tiny):
     q, c = "Who waited?", "The cat waited on the quay."
     one = tiny(q, c)
     assert one == tiny(question=q, context=c) == tiny({"question": q, "context": c})
-    same = lambda found, n: len(found) == n and all(f["answer"] == one["answer"] for f in found)
+
+    def same(found, n):
+        return len(found) == n and all(f["answer"] == one["answer"] for f in found)
+
     assert (
         same(tiny([q, q], c), 2)
         and same(tiny([q, q], [c, c]), 2)
@@ -355,7 +356,7 @@ def test_forms_of_a_question(tiny):
     assert (
         iter(stream) is stream
         and same(list(stream), 3)
-        and same(list(tiny.stream(({"question": q, "context": c} for _ in range(300)))), 300)
+        and same(list(tiny.stream({"question": q, "context": c} for _ in range(300))), 300)
     )
     assert (
         isinstance(tiny(q, c, top_k=2), list)
@@ -587,7 +588,7 @@ def test_words_are_widened_and_chunks_cut():
 
 
 def test_an_adapter_answers_as_it_was_trained(minilm, small_data, tmp_path):
-    "peft's wrapper passes no token types on, so an adapter that is added to the weights must not see them either."
+    "peft's wrapper passes no token types on, so an added adapter must not see them either."
     from squadqa.adapters import add_adapter, pack_adapter
     from squadqa.batching import make_features
     from squadqa.validation import prepare_validation_features
