@@ -37,7 +37,8 @@ if __name__ == "__main__":
     training = json.loads((Path(run) / "all_results.json").read_text())
     scores = json.loads(squadqa("evaluate", "--data", dev, "--model", run))
     record = {
-        "what": "minilm (22.7 M parameters) fine-tuned on 11,877 of the 87,599 SQuAD v1.1 training questions, scored on all 10,570 validation questions",
+        "what": "minilm (22.7 M parameters) fine-tuned on 11,877 of the 87,599 SQuAD v1.1 training "
+        "questions, scored on all 10,570 validation questions",
         "commands": [
             "squadqa train --data train=train-v1.1-part.json --model minilm --output DIR",
             "squadqa evaluate --data validation=dev-v1.1.json --model DIR",

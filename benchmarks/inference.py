@@ -1,4 +1,4 @@
-"""`QuestionAnswerer` beside transformers' old pipeline, the bare forward pass and int8, on the same
+"""`QuestionAnswerer` beside transformers' old pipeline and the bare forward pass, on the same
 questions in the same run.
 
     python benchmarks/inference.py --data FOLDER --old-python PYTHON [--questions 1000 --texts 20
@@ -69,7 +69,8 @@ def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
     import torch
 
     from squadqa.batching import WindowCollator
-    from squadqa.inference import AskOptions, QuestionAnswerer
+    from squadqa.answering import AskOptions
+    from squadqa.inference import QuestionAnswerer
     from squadqa.models import load_model
 
     torch.set_num_threads(threads)
@@ -80,7 +81,7 @@ def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
         model,
         device="cpu",
         batch_size=batch_size,
-        dtype=kind if kind in ("int8", "bfloat16") else None,
+        dtype=kind if kind == "bfloat16" else None,
     )
     collate = WindowCollator(qa.tokenizer)
 
@@ -118,9 +119,12 @@ def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> 
     """All commands answer the same questions, a chunk each in turn, so that a machine whose speed
     wavers is as fast for one as for the other.
     Of each: seconds of each round, answers of the first, peak_mib, and what else its lines tell."""
-    start = lambda command: subprocess.Popen(
-        list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+
+    def start(command):
+        return subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
     workers, found = (
         {name: start(command) for name, command in commands.items()},
         {name: {"seconds": [], "answers": [], "windows": 0} for name in commands},
@@ -132,6 +136,16 @@ def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> 
             raise SystemExit(f"{name} failed: {commands[name]}")
         return line
 
+    def one_turn(name: str, begin: int, keep: bool):
+        workers[name].stdin.write(f"{begin} {min(begin + chunk, n)}\n")
+        workers[name].stdin.flush()
+        told = json.loads(line_of(name))
+        found[name]["seconds"][-1] += told["seconds"]
+        if keep:
+            found[name]["answers"] += told.get("answers", [])
+            found[name]["windows"] += told.get("windows", 0)
+        time.sleep(0.02)  # until the threads of the last one sleep
+
     for name in workers:
         assert line_of(name) == "ready\n"
     for turn in range(rounds):
@@ -139,14 +153,7 @@ def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> 
             found[name]["seconds"].append(0.0)
         for i, begin in enumerate(range(0, n, chunk)):
             for name in list(workers)[:: -1 if i % 2 else 1]:
-                workers[name].stdin.write(f"{begin} {min(begin + chunk, n)}\n")
-                workers[name].stdin.flush()
-                told = json.loads(line_of(name))
-                found[name]["seconds"][-1] += told["seconds"]
-                if turn == 0:
-                    found[name]["answers"] += told.get("answers", [])
-                    found[name]["windows"] += told.get("windows", 0)
-                time.sleep(0.02)  # until the threads of the last one sleep
+                one_turn(name, begin, keep=turn == 0)
         print(
             ", ".join(f"{name}: {r['seconds'][-1]:.2f} s" for name, r in found.items()), flush=True
         )
@@ -161,7 +168,7 @@ def cause(qa, pair: dict, old: dict) -> str:
     """Why the old pipeline answers otherwise: do as it does, one thing after the other, until its
     answer comes out"""
     from squadqa.batching import predict_logits
-    from squadqa.inference import AskOptions, log_total, window_masks
+    from squadqa.answering import AskOptions, log_total, window_masks
     from squadqa.postprocessing import find_spans
 
     asked = qa.prepare([(pair["question"], pair["context"])], AskOptions())[0]
@@ -222,28 +229,25 @@ def compare(args, model: str, long: bool) -> dict:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(json.dumps(pairs))
         file.flush()
-        own = lambda kind, size: [
-            sys.executable,
-            __file__,
-            "--worker",
-            kind,
-            model,
-            file.name,
-            size,
-            args.threads,
-        ]
-        old = lambda size: [
-            args.old_python,
-            HERE / "old_pipeline.py",
-            model,
-            file.name,
-            size,
-            args.threads,
-        ]
+
+        def own(kind, size):
+            return [
+                sys.executable,
+                __file__,
+                "--worker",
+                kind,
+                model,
+                file.name,
+                size,
+                args.threads,
+            ]
+
+        def old(size):
+            return [args.old_python, HERE / "old_pipeline.py", model, file.name, size, args.threads]
+
         variants = {
             "squadqa": own("float32", 32),
             "forward": own("forward", 8),
-            "int8": own("int8", 32),
             "bfloat16": own("bfloat16", 32),
         }
         runs = in_turns(
@@ -255,16 +259,26 @@ def compare(args, model: str, long: bool) -> dict:
         singles = (
             {} if long else in_turns({"squadqa": own("float32", 32), "old": old(1)}, n, 1, rounds)
         )
-    seconds = lambda runs: {name: [round(s, 3) for s in r["seconds"]] for name, r in runs.items()}
-    middle = lambda runs: {name: statistics.median(r["seconds"]) for name, r in runs.items()}
-    memory = lambda runs: {name: round(r["peak_mib"]) for name, r in runs.items()}
+
+    def seconds(runs):
+        return {name: [round(s, 3) for s in r["seconds"]] for name, r in runs.items()}
+
+    def middle(runs):
+        return {name: statistics.median(r["seconds"]) for name, r in runs.items()}
+
+    def memory(runs):
+        return {name: round(r["peak_mib"]) for name, r in runs.items()}
+
     took = middle(runs)
     best = min((v, name) for name, v in took.items() if name.startswith("old"))
     answers = {name: r["answers"] for name, r in runs.items()}
-    same = lambda a, b: round(
-        100 * sum(x["answer"] == y["answer"] for x, y in zip(answers[a], answers[b])) / n, 2
-    )
-    fewer = ("int8", "bfloat16")
+
+    def same(a, b):
+        return round(
+            100 * sum(x["answer"] == y["answer"] for x, y in zip(answers[a], answers[b])) / n, 2
+        )
+
+    fewer = ("bfloat16",)
     found = {
         "questions": n,
         "seconds": seconds(runs),
@@ -342,7 +356,7 @@ def main():
     parser.add_argument(
         "--suffix",
         default="",
-        help="after the names of what is measured: another environment, say, beside the results that are there",
+        help="after the names of what is measured, to keep the results that are there",
     )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

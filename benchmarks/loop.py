@@ -55,7 +55,8 @@ if __name__ == "__main__":
             found[train.__name__].append(step_seconds(train))
             print(train.__name__, found[train.__name__][-1], flush=True)
     record = {
-        "what": f"seconds per optimizer step: minilm (22.7 M parameters), the sample, batches of 8 windows, fp32, {STEPS} steps",
+        "what": "seconds per optimizer step: minilm (22.7 M parameters), the sample, "
+        f"batches of 8 windows, fp32, {STEPS} steps",
         "seconds": found,
         "median": {name: statistics.median(times) for name, times in found.items()},
         "loop_to_trainer": statistics.median(found["train_loop"])

@@ -19,7 +19,8 @@ import resource, sys, time
 from squadqa.bulk import predict_file
 from squadqa.inference import QuestionAnswerer
 start = time.time()
-done = predict_file(QuestionAnswerer(sys.argv[1], device="cpu"), sys.argv[2], sys.argv[3], progress=False)
+qa = QuestionAnswerer(sys.argv[1], device="cpu")
+done = predict_file(qa, sys.argv[2], sys.argv[3], progress=False)
 print(done, time.time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

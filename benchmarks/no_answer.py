@@ -76,7 +76,10 @@ def main():
     both, every = predictions[0] + predictions[1], concatenate_datasets(folds)
     always = v2_scores(both, every)
     parts = [v2_scores(p, fold, float(t)) for p, fold, t in zip(predictions, folds, thresholds)]
-    weigh = lambda key: sum(s[key] * s["total"] for s in parts) / sum(s["total"] for s in parts)
+
+    def weigh(key):
+        return sum(s[key] * s["total"] for s in parts) / sum(s["total"] for s in parts)
+
     results = {
         "recipe": {
             "model": "starter",

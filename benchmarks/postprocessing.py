@@ -22,7 +22,7 @@ from squadqa.validation import prepare_validation_features
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-from test_postprocessing import course_loop, peaky_logits
+from test_postprocessing import course_loop, peaky_logits  # noqa: E402
 
 
 def seconds(function, repeats: int) -> dict:
@@ -44,12 +44,15 @@ if __name__ == "__main__":
     data = Path(os.environ["SQUADQA_DATA"])
     dev = load_squad(data / "squad" / "dev-v1.1.json")["validation"]
     tokenizer = load_tokenizer(data / "tokenizers" / "bert-base-cased")
-    prepare = lambda: dev.map(
-        prepare_validation_features,
-        batched=True,
-        remove_columns=dev.column_names,
-        fn_kwargs={"tokenizer": tokenizer},
-    )
+
+    def prepare():
+        return dev.map(
+            prepare_validation_features,
+            batched=True,
+            remove_columns=dev.column_names,
+            fn_kwargs={"tokenizer": tokenizer},
+        )
+
     features = prepare()
     start, end = peaky_logits(np.random.default_rng(0), features, dev)
     answers = postprocess(start, end, features, dev)
@@ -64,7 +67,8 @@ if __name__ == "__main__":
         "squad_scores": seconds(lambda: squad_scores(answers, dev), 5),
     }
     record = {
-        "what": f"{len(dev)} questions, {len(features)} windows (bert-base-cased, 384/128), synthetic logits; wall seconds",
+        "what": f"{len(dev)} questions, {len(features)} windows (bert-base-cased, 384/128), "
+        "synthetic logits; wall seconds",
         "seconds": figures,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),

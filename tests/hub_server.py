@@ -1,4 +1,5 @@
-"""As much of the Hub's protocol as an upload needs, on 127.0.0.1: create a repository, ask how to send files, send large ones, commit."""
+"""As much of the Hub's protocol as an upload needs, on 127.0.0.1: create a repository, ask how to
+send files, send large ones, commit."""
 
 import base64
 import json
@@ -54,7 +55,10 @@ class Handler(BaseHTTPRequestHandler):
             hub.created.append(name)
             self.answer({"url": f"{hub.url}/me/{name}", "name": f"me/{name}"})
         elif "/preupload/" in self.path:
-            mode = lambda name: "lfs" if name.endswith((".safetensors", ".png")) else "regular"
+
+            def mode(name):
+                return "lfs" if name.endswith((".safetensors", ".png")) else "regular"
+
             self.answer(
                 {
                     "files": [

@@ -1,6 +1,8 @@
-"""Run a function in processes of their own, alone or as ranks that find each other: a kill or an exception ends them, not the tests.
+"""Run a function in processes of their own, alone or as ranks that find each other: a kill or an
+exception ends them, not the tests.
 
-They are forked from a server that has imported everything and computed nothing: a process whose OpenMP threads have
+They are forked from a server that has imported everything and computed nothing: a process whose
+OpenMP threads have
 worked must not be forked, its children would wait for those threads for ever.
 """
 
@@ -81,7 +83,8 @@ def alone(function):
 
 
 def launch(words: list, **environment) -> tuple[subprocess.CompletedProcess, float]:
-    "Two processes of `accelerate launch`, on the CPU where there is no GPU; what they said, and the seconds they took."
+    """Two processes of `accelerate launch`, on the CPU where there is no GPU; what they said, and
+    the seconds they took."""
     command = [
         sys.executable,
         "-m",

@@ -205,7 +205,7 @@ def test_unknown_languages_and_rules_are_told():
     for wrong in ("xx", "", None, "english"):
         with pytest.raises(
             ValueError,
-            match=r"no rules='unicode' for language .*known are ar \(Arabic\), de \(German\).*zh \(Chinese\)",
+            match=r"no rules='unicode' for language .*known are ar \(Arabic\), de \(Ger.*zh \(Chi",
         ):
             language_code(wrong)
     with pytest.raises(ValueError, match="rules='mlqa' for language 'fr'"):
@@ -259,7 +259,10 @@ def test_scores_of_a_set():
 
 # ---- properties
 
-ODD = "aAIiİıßẞΣςά\u0301\u0307\u0308\u0345'’ʼ-–.،。lLthenuদلا١٣３Ａｶﾞが\u3099漢字가\u11a8นำ้\u200d❤\ufe0f👍🏽ŉﬁ½ﷺﻻ\u064e\u0640\u0654ªº™\u00a0 "
+ODD = (
+    "aAIiİıßẞΣςά\u0301\u0307\u0308\u0345'’ʼ-–.،。lLthenuদلا"
+    "١٣３Ａｶﾞが\u3099漢字가\u11a8นำ้\u200d❤\ufe0f👍🏽ŉﬁ½ﷺﻻ\u064e\u0640\u0654ªº™\u00a0 "
+)
 TEXTS = st.one_of(
     st.text(max_size=30),
     st.text(ODD, max_size=12),
@@ -422,7 +425,10 @@ def test_xquad_gold_written_differently(xquad, code):
 def test_xquad_words(xquad):
     "Words are characters in Chinese; the figures that the lesson tells."
     golds = {code: list(gold_texts(xquad[code]).values()) for code in XQUAD}
-    mean = lambda words: round(sum(map(len, words)) / len(words), 2)
+
+    def mean(words):
+        return round(sum(map(len, words)) / len(words), 2)
+
     for text in golds["zh"]:
         words = answer_tokens(text, "zh")
         assert (

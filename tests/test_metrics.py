@@ -127,7 +127,8 @@ def test_best_threshold_equals_brute_force_with_ties(rows):
 
 
 def official_search(nulls, scores, answerable, predicted):
-    "The official rule for distinct scores: raise the threshold question by question and keep the best running total."
+    """The official rule for distinct scores: raise the threshold question by question and keep the
+    best running total."""
     current = best = sum(not a for a in answerable)
     found = 0.0
     for i in sorted(range(len(nulls)), key=lambda i: nulls[i]):

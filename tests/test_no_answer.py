@@ -112,7 +112,10 @@ WORDS = [*REAL, "the", "a"]
 
 def make_examples(rng, n, p_answer=0.5, p_nothing=0.0):
     "Predictions with real-valued scores, and their references"
-    some = lambda: " ".join([*rng.choice(WORDS, int(rng.integers(0, 4))), rng.choice(REAL)])
+
+    def some():
+        return " ".join([*rng.choice(WORDS, int(rng.integers(0, 4))), rng.choice(REAL)])
+
     predictions, references = [], []
     for i in range(n):
         golds = [some() for _ in range(int(rng.integers(1, 4)))] if rng.random() < p_answer else []

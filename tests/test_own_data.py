@@ -1,4 +1,5 @@
-"""Files of one's own: each layout there and back again, and a clear sentence for each thing that can be wrong with one."""
+"""Files of one's own: each layout there and back again, and a clear sentence for each thing that
+can be wrong with one."""
 
 import csv
 import io
@@ -35,8 +36,10 @@ from squadqa.own_data import (
     to_squad_json,
 )
 
-BAKERY = "Tess bakes rye 🥐 and spelt.\r\nTess sells rye at 7."  # an emoji (two units of UTF-16), CRLF, and words that stand twice
-CAFE = "Le cafe\u0301 “Zoë” 👩🏽\u200d🚒 ouvre à 6 h; 東京 aussi."  # a combining accent, curly quotes, an emoji of several characters, CJK
+# An emoji (two units of UTF-16), CRLF, and words that stand twice.
+BAKERY = "Tess bakes rye 🥐 and spelt.\r\nTess sells rye at 7."
+# A combining accent, curly quotes, an emoji of several characters, CJK.
+CAFE = "Le cafe\u0301 “Zoë” 👩🏽\u200d🚒 ouvre à 6 h; 東京 aussi."
 
 
 def example(name, context, question, *answers, title=""):
@@ -116,23 +119,25 @@ def as_jsonl(rows):
 
 
 def haystack(examples):
-    qa = lambda n, e: {
-        "question": e["question"],
-        "id": e["id"],
-        "is_impossible": not e["answers"]["text"],
-        "answers": [
-            {
-                "answer_id": 900 + n,
-                "document_id": 50 + n,
-                "question_id": 70 + n,
-                "text": t,
-                "answer_start": s,
-                "answer_end": s and s + len(t),
-                "answer_category": None,
-            }
-            for t, s in pairs(e)
-        ],
-    }
+    def qa(n, e):
+        return {
+            "question": e["question"],
+            "id": e["id"],
+            "is_impossible": not e["answers"]["text"],
+            "answers": [
+                {
+                    "answer_id": 900 + n,
+                    "document_id": 50 + n,
+                    "question_id": 70 + n,
+                    "text": t,
+                    "answer_start": s,
+                    "answer_end": s and s + len(t),
+                    "answer_category": None,
+                }
+                for t, s in pairs(e)
+            ],
+        }
+
     return as_json(
         {
             "data": [
@@ -192,12 +197,17 @@ def doccano(examples, form="label"):
         return {form: spans}
 
     if form == "written":
-        marked = lambda e: {"label": e["answers"]["text"]}
-    more = lambda e: (
-        {"meta": {"question": e["question"], "title": e["title"]}}
-        if form == "labels"
-        else {"question": e["question"], "title": e["title"]}
-    )
+
+        def marked(e):
+            return {"label": e["answers"]["text"]}
+
+    def more(e):
+        return (
+            {"meta": {"question": e["question"], "title": e["title"]}}
+            if form == "labels"
+            else {"question": e["question"], "title": e["title"]}
+        )
+
     return as_jsonl(
         [{"id": e["id"], "text": e["context"], **more(e), **marked(e)} for e in examples]
     )
@@ -213,9 +223,11 @@ def gathered(examples):  # a row for each answer
 
 
 WITHOUT_START = Columns("Frage", "Absatz", "Antwort", id="Nr.", title="Thema")
-unstarted = lambda examples: [
-    {k: v for k, v in row.items() if k != "Beginn"} for row in odd_rows(examples)
-]
+
+
+def unstarted(examples):
+    return [{k: v for k, v in row.items() if k != "Beginn"} for row in odd_rows(examples)]
+
 
 THERE = [  # name, examples, how to write them, name of the file, how to read them
     ("csv", ONE, lambda es: as_csv(odd_rows(es)), "a.csv", dict(columns=ODD)),
@@ -309,7 +321,8 @@ THERE = [  # name, examples, how to write them, name of the file, how to read th
     "examples, write, name, how", [t[1:] for t in THERE], ids=[t[0] for t in THERE]
 )
 def test_there_and_back_again(examples, write, name, how, tmp_path):
-    "Examples -> that layout -> examples: the same ids, questions, contexts and answers, places in characters; then to SQuAD json and back."
+    """Examples -> that layout -> examples: the same ids, questions, contexts and answers, places in
+    characters; then to SQuAD json and back."""
     (tmp_path / name).write_bytes(write(examples))
     dataset, report = convert(tmp_path / name, **how)
     expected = (
@@ -354,7 +367,8 @@ def test_the_sample_goes_through_every_layout(tmp_path):
 BO = example("q7", "Ann met Bo in Rome. Bo left.", "Whom did Ann meet?", ("Bo", None))
 GONE = BO | {"answers": {"text": ["Bob"], "answer_start": [None]}}
 
-FORMATS = [  # name, how to write examples, name of the file, how to read them, the column that can be missing
+# Name, how to write examples, name of the file, how to read them, the column that can be missing.
+FORMATS = [
     ("csv", lambda es: as_csv(odd_rows(es)), "a.csv", dict(columns=ODD), "Absatz"),
     ("jsonl", lambda es: as_jsonl(odd_rows(es)), "a.jsonl", dict(columns=ODD), "Absatz"),
     ("parquet", lambda es: as_parquet(odd_rows(es)), "a.parquet", dict(columns=ODD), "Absatz"),
@@ -591,7 +605,7 @@ def test_ids():
     )
     with pytest.raises(
         ValueError,
-        match="f.csv, row 1 has the id '7' of row 0, but another question: give each question an id of its own",
+        match="f.csv, row 1 has the id '7' of row 0, but another question: give each question",
     ):
         finish(table_drafts([row | {"id": 7}, row | {"id": 7, "question": "Who?"}], where="f.csv"))
     with pytest.raises(ValueError, match="but another context"):
@@ -608,7 +622,7 @@ def test_columns():
     )
     with pytest.raises(
         ValueError,
-        match=r"f.csv has no column Nummer \(it has: question, text, answers\).*id=... \(--id-column\)",
+        match=r"f.csv has no column Nummer \(it has: question, text, answers\).*\(--id-column\)",
     ):
         table_drafts([row], Columns(id="Nummer"), "f.csv")
     with pytest.raises(
@@ -649,7 +663,8 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 @settings(max_examples=200, deadline=None)
 @given(TEXT, TEXT.filter(bool), TEXT)
 def test_places_over_random_unicode(before, text, after):
-    "find_answers against brute force; a start in UTF-16 units leads to the same place; a start in characters is taken as it is."
+    """find_answers against brute force; a start in UTF-16 units leads to the same place; a start in
+    characters is taken as it is."""
     context, start = before + text + after, len(before)
     places = find_answers(context, text)
     assert (
@@ -703,7 +718,9 @@ ROME = {"start": 17, "end": 21, "labels": ["Answer"]}  # in UTF-16 units: in cha
 
 
 def test_label_studio():
-    answers = lambda *tasks, **how: finish(from_label_studio(list(tasks), **how))[0][0]["answers"]
+    def answers(*tasks, **how):
+        return finish(from_label_studio(list(tasks), **how))[0][0]["answers"]
+
     rome = {"text": ["Rome"], "answer_start": [16]}
     assert answers(task(annotation(ROME | {"text": "Rome"}))) == rome
     assert answers(task(annotation(ROME))) == rome  # saved without texts
@@ -735,7 +752,10 @@ def test_label_studio():
         answers(two)
     with pytest.raises(ValueError, match="no label 'answer' .it has: Answer, Reason"):
         answers(two, label="answer")
-    with pytest.raises(ValueError, match=r"task 4: annotations\[0\]: result\[0\]: place 30 is outside of the context"):
+    with pytest.raises(
+        ValueError,
+        match=r"task 4: annotations\[0\]: result\[0\]: place 30 is outside of the context",
+    ):
         answers(task(annotation(ROME | {"start": 30, "end": 40})))
     with pytest.raises(ValueError, match=r"task 4.*: the answer's start is '/p\[1\]/text\(\)"):
         answers(task(annotation(ROME | {"start": "/p[1]/text()[1]"})))
@@ -764,7 +784,10 @@ def test_label_studio():
 
 def test_doccano():
     row = {"id": 3, "text": "Ann met Bo in Rome.", "question": "Where?"}
-    answers = lambda row, **how: finish(from_doccano([row], **how))[0][0]["answers"]
+
+    def answers(row, **how):
+        return finish(from_doccano([row], **how))[0][0]["answers"]
+
     rome = {"text": ["Rome"], "answer_start": [14]}
     assert (
         answers(row | {"label": [[14, 18, "Answer"]]})
@@ -811,26 +834,28 @@ def test_doccano():
 
 def test_haystack():
     "Impossible is not the same as unanswered; an id under two contexts gets the document's number."
-    qa = lambda name, *answers, **more: (
-        {
+
+    def qa(name, *answers, **more):
+        return {
             "question": "Who?",
             "id": name,
             "answers": [
                 {"text": t, "answer_start": s, "answer_category": None} for t, s in answers
             ],
+        } | more
+
+    def export(*qas):
+        return {
+            "data": [
+                {
+                    "paragraphs": [
+                        {"qas": [q], "context": c, "document_id": 40 + n}
+                        for n, (c, q) in enumerate(qas)
+                    ]
+                }
+            ]
         }
-        | more
-    )
-    export = lambda *qas: {
-        "data": [
-            {
-                "paragraphs": [
-                    {"qas": [q], "context": c, "document_id": 40 + n}
-                    for n, (c, q) in enumerate(qas)
-                ]
-            }
-        ]
-    }
+
     dataset, _ = finish(
         from_haystack(
             export(
@@ -945,7 +970,10 @@ def test_all_doubts_are_told_at_once(tmp_path):
 
 def test_a_table_needs_no_torch():
     "Converting a file starts fast: no torch, no transformers."
-    code = "import sys, squadqa.own_data; print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, squadqa.own_data; print([m for m in ('torch', 'transformers', 'matplotlib') "
+        "if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,5 @@
-"""Span search against oracles: a literal loop by the course's rule, brute force, and properties over random input."""
+"""Span search against oracles: a literal loop by the course's rule, brute force, and properties
+over random input."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from squadqa.validation import prepare_validation_features
 
 
 def course_loop(start_logits, end_logits, features, examples, n_best=20, max_answer_length=30):
-    "The course's loop, literally: for each example, window, start and end of the n best; the highest sum that is a valid span."
+    """The course's loop, literally: for each example, window, start and end of the n best; the
+    highest sum that is a valid span."""
     windows = {}
     for i, name in enumerate(features["example_id"]):
         windows.setdefault(name, []).append(i)
@@ -42,7 +44,8 @@ def course_loop(start_logits, end_logits, features, examples, n_best=20, max_ans
 
 
 def peaky_logits(rng, features, examples):
-    "Logits as a model gives them: noise, a peak at the gold start and end that is often but not always the highest, and one at CLS."
+    """Logits as a model gives them: noise, a peak at the gold start and end that is often but not
+    always the highest, and one at CLS."""
     gold = {
         i: (a["answer_start"][0], a["answer_start"][0] + len(a["text"][0]))
         for i, a in zip(examples["id"], examples["answers"])
