@@ -68,8 +68,8 @@ def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
     line of JSON; at its end tells the memory"""
     import torch
 
-    from squadqa.batching import WindowCollator
     from squadqa.answering import AskOptions
+    from squadqa.batching import WindowCollator
     from squadqa.inference import QuestionAnswerer
     from squadqa.models import load_model
 
@@ -115,60 +115,66 @@ def worker(kind: str, model: str, file: str, batch_size: int, threads: int):
     print(json.dumps({"peak_mib": peak_mib()}), flush=True)
 
 
+class Workers:
+    "Processes that answer the same questions in turn, and what they told."
+
+    def __init__(self, commands: dict[str, list]):
+        self.commands = commands
+        self.found = {name: {"seconds": [], "answers": [], "windows": 0} for name in commands}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.running = {
+            name: subprocess.Popen(list(map(str, command)), **pipes)
+            for name, command in commands.items()
+        }
+        for name in commands:
+            assert self.line(name) == "ready\n"
+
+    def line(self, name: str) -> str:
+        line = self.running[name].stdout.readline()
+        if not line:
+            raise SystemExit(f"{name} failed: {self.commands[name]}")
+        return line
+
+    def ask(self, name: str, begin: int, end: int, keep: bool) -> None:
+        "Let one of them answer some questions."
+        self.running[name].stdin.write(f"{begin} {end}\n")
+        self.running[name].stdin.flush()
+        told, found = json.loads(self.line(name)), self.found[name]
+        found["seconds"][-1] += told["seconds"]
+        if keep:
+            found["answers"] += told.get("answers", [])
+            found["windows"] += told.get("windows", 0)
+        time.sleep(0.02)  # until the threads of the last one sleep
+
+    def end(self) -> dict[str, dict]:
+        for name, worker in self.running.items():
+            worker.stdin.close()
+            self.found[name] |= json.loads(self.line(name))
+            worker.wait()
+        return self.found
+
+
 def in_turns(commands: dict[str, list], n: int, chunk: int, rounds: int = 1) -> dict[str, dict]:
     """All commands answer the same questions, a chunk each in turn, so that a machine whose speed
     wavers is as fast for one as for the other.
     Of each: seconds of each round, answers of the first, peak_mib, and what else its lines tell."""
-
-    def start(command):
-        return subprocess.Popen(
-            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    workers, found = (
-        {name: start(command) for name, command in commands.items()},
-        {name: {"seconds": [], "answers": [], "windows": 0} for name in commands},
-    )
-
-    def line_of(name: str) -> str:
-        line = workers[name].stdout.readline()
-        if not line:
-            raise SystemExit(f"{name} failed: {commands[name]}")
-        return line
-
-    def one_turn(name: str, begin: int, keep: bool):
-        workers[name].stdin.write(f"{begin} {min(begin + chunk, n)}\n")
-        workers[name].stdin.flush()
-        told = json.loads(line_of(name))
-        found[name]["seconds"][-1] += told["seconds"]
-        if keep:
-            found[name]["answers"] += told.get("answers", [])
-            found[name]["windows"] += told.get("windows", 0)
-        time.sleep(0.02)  # until the threads of the last one sleep
-
-    for name in workers:
-        assert line_of(name) == "ready\n"
+    workers = Workers(commands)
     for turn in range(rounds):
-        for name in workers:
-            found[name]["seconds"].append(0.0)
+        for found in workers.found.values():
+            found["seconds"].append(0.0)
         for i, begin in enumerate(range(0, n, chunk)):
-            for name in list(workers)[:: -1 if i % 2 else 1]:
-                one_turn(name, begin, keep=turn == 0)
-        print(
-            ", ".join(f"{name}: {r['seconds'][-1]:.2f} s" for name, r in found.items()), flush=True
-        )
-    for name, worker in workers.items():
-        worker.stdin.close()
-        found[name] |= json.loads(line_of(name))
-        worker.wait()
-    return found
+            for name in list(commands)[:: -1 if i % 2 else 1]:
+                workers.ask(name, begin, min(begin + chunk, n), keep=turn == 0)
+        took = {name: found["seconds"][-1] for name, found in workers.found.items()}
+        print(", ".join(f"{name}: {seconds:.2f} s" for name, seconds in took.items()), flush=True)
+    return workers.end()
 
 
 def cause(qa, pair: dict, old: dict) -> str:
     """Why the old pipeline answers otherwise: do as it does, one thing after the other, until its
     answer comes out"""
-    from squadqa.batching import predict_logits
     from squadqa.answering import AskOptions, log_total, window_masks
+    from squadqa.batching import predict_logits
     from squadqa.postprocessing import find_spans
 
     asked = qa.prepare([(pair["question"], pair["context"])], AskOptions())[0]
