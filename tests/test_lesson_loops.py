@@ -65,9 +65,11 @@ def few(tmp_path_factory):
 def launch(script: str, folder, processes: int) -> str:
     "What `accelerate launch` prints."
     (folder / "train_qa.py").write_text(script, encoding="utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
-    command += ["--num_processes", str(processes), "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "train_qa.py"]
+    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    # with --cpu it starts one process, whatever --num_processes says
+    command += ["--multi_gpu"] if processes > 1 else ["--cpu"]
+    command += ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
+    command += ["--dynamo_backend", "no", "--main_process_port", "0", "train_qa.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
