@@ -239,7 +239,7 @@ def target_scores(
     labels: torch.Tensor,  # (batch, answer tokens) token ids, -100 for padding
     length_penalty: float = 1.0,  # 1: mean log-probability of a token; 0: their sum
 ) -> torch.Tensor:  # (batch,) at most 0
-    "How likely answers are: their tokens' log-probabilities, summed, over `length ** length_penalty`."
+    "How likely answers are: their summed log-probability over `length ** length_penalty`."
     labels = labels.contiguous()  # BART takes no view of expanded rows
     logits = model(
         encoder_outputs=BaseModelOutput(hidden), attention_mask=mask, labels=labels
