@@ -423,3 +423,8 @@ def predict_file(
         _join_parts(output)
     state.wait_for_everyone()
     return total
+
+# %% ../nbs/inside/bulk.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

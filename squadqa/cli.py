@@ -994,3 +994,8 @@ def main(
 
 if __name__ == "__main__" and "get_ipython" not in globals():
     sys.exit(main())  # python -m squadqa.cli, but not in this notebook
+
+# %% ../nbs/inside/cli.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

@@ -370,3 +370,8 @@ def error_message(
     except ValueError as e:
         return str(e)
     raise AssertionError(f"{function.__name__} raised no ValueError")
+
+# %% ../nbs/course/01_data.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

@@ -423,3 +423,8 @@ def serve(
     else:
         page.start()
     return page
+
+# %% ../nbs/further/serving.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

@@ -601,3 +601,8 @@ def fine_tune_generative(
             model, tokenizer, data, args, teach_empty=teach_empty, scoring=scoring, **lengths
         )
         return run_training(trainer, data, folder, settings, about, push, card=generative_card)
+
+# %% ../nbs/further/generative.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

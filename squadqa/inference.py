@@ -523,3 +523,8 @@ def pipeline(
     answerer = QuestionAnswerer(model, tokenizer, device=device, dtype=dtype or torch_dtype)
     options |= {"device": answerer.model.device, "batch_size": batch_size, "answerer": answerer}
     return QuestionAnsweringPipeline(answerer.model, **options)
+
+# %% ../nbs/course/09_inference.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

@@ -122,3 +122,8 @@ def train_loop(
             train_steps(run, stop, bool(push_to_hub), push)
         seconds = time.perf_counter() - start
         return finish_run(run, run.step - first, seconds, about, push)
+
+# %% ../nbs/course/08_accelerate.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

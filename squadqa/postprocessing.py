@@ -311,3 +311,8 @@ def n_best_answers(
             for start, end, score in ranked
         ]
     return answers
+
+# %% ../nbs/course/05_postprocessing.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

@@ -149,3 +149,8 @@ def fine_tune(
         args = training_arguments(folder.path, settings, "validation" in data)
         trainer = build_trainer(model, tokenizer, data, args, **settings.windows)
         return run_training(trainer, data, folder, settings, about, push)
+
+# %% ../nbs/course/07_trainer.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

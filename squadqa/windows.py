@@ -141,3 +141,8 @@ def tokenize_windows(
         return_offsets_mapping=True,
         verbose=False,
     )
+
+# %% ../nbs/course/02_windows.ipynb #moved-names
+from .moved import signpost
+
+__getattr__ = signpost(__name__)  # names that were here once say where they are

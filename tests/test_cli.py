@@ -184,12 +184,14 @@ def test_convert_then_check(squadqa, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tiny_folder, tmp_path_factory):
-    "A run from the shell, in a folder with a space in its name."
-    folder = tmp_path_factory.mktemp("shell") / "my run"
-    words = ["--data", "sample", "--model", tiny_folder, "--output", folder, "--epochs", 1]
+    "A run from the shell on little data, in a folder with a space in its name."
+    home = tmp_path_factory.mktemp("shell")
+    write_rows(home / "train.jsonl", load_squad()["train"].select(range(8)).to_list())
+    write_rows(home / "validation.jsonl", sample_rows(4))
+    words = ["--data", home, "--model", tiny_folder, "--output", home / "my run", "--epochs", 1]
     done = start("train", *words, "--evaluate-first", *SMALL)
     assert done.returncode == 0, done.stderr[-3000:]
-    return folder, done
+    return home / "my run", done
 
 
 def test_train_tells_before_and_after(trained):
@@ -327,7 +329,9 @@ def copy_of_tiny(tiny_folder, tmp_path):
 
 def test_threshold_is_fitted_stored_and_used(copy_of_tiny, squadqa):
     words = ["evaluate", "--data", "sample-v2", "--model", copy_of_tiny, *SMALL, "--json"]
-    before = squadqa(*words).values
+    done = squadqa(*words)
+    assert done.code == 0, done.err
+    before = done.values
     fitted = squadqa(*words, "--fit-threshold").values
     after = squadqa(*words).values
     assert before["null_threshold"] == 0 and before["HasAns_total"] == before["NoAns_total"] == 60
