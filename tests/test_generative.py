@@ -236,7 +236,7 @@ def test_what_a_run_leaves(learned):
     assert (
         "generative question answering" in card
         and "extractive" not in card
-        and "text2text-generation" in card
+        and "pipeline_tag: question-answering" in card
         and str(folder) not in card
     )
 
