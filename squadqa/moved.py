@@ -86,7 +86,7 @@ def signpost(
 ) -> Callable[[str], object]:  # the module's `__getattr__`
     "A `__getattr__` that tells where a name of the first layout has gone."
     old = module.rpartition(".")[2]
-    places = {name: new for new, names in MOVED[old].items() for name in names.split()}
+    places = {name: new for new, names in MOVED.get(old, {}).items() for name in names.split()}
 
     def missing(name: str):
         if name not in places:
