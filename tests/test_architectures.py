@@ -1,4 +1,5 @@
-"""Other tokenizers and other models: labels on real data in five languages, and each architecture's whole way from text to answer."""
+"""Other tokenizers and other models: labels on real data in five languages, and each architecture's
+whole way from text to answer."""
 
 from collections import Counter
 from functools import cache
@@ -49,7 +50,8 @@ def check_unlabelled(windows, i: int, place: int, chars: tuple[int, int], tokeni
 
 
 def label_counts(tokenizer, examples, max_length: int, stride: int) -> Counter:
-    "Label every window, check each label, and count what the labelled tokens say when they are read back."
+    """Label every window, check each label, and count what the labelled tokens say when they are
+    read back."""
     questions, contexts, answers = examples["question"], examples["context"], examples["answers"]
     windows = tokenize_windows(
         tokenizer, questions, contexts, max_length=max_length, stride=stride, padding=False
@@ -99,7 +101,8 @@ def label_counts(tokenizer, examples, max_length: int, stride: int) -> Counter:
 
 @pytest.mark.parametrize("max_length, stride", SETTINGS)
 def test_labels_of_the_training_part(max_length, stride, tokenizer, train_part):
-    "On all of its questions. Where not all decode to the gold answer, that one ends inside of a word."
+    """On all of its questions. Where not all decode to the gold answer, that one ends inside of a
+    word."""
     seen = label_counts(tokenizer, train_part[:], max_length, stride)
     print(dict(seen), f"{100 * seen['decoded'] / seen['known']:.2f} %")
     assert seen["labelled"] > 11_800 and seen["unknown"] <= 3 and not seen["dropped"]
@@ -108,7 +111,8 @@ def test_labels_of_the_training_part(max_length, stride, tokenizer, train_part):
     )
 
 
-# Which tokenizers know the letters of a language: under 1 % of the tokens of XQuAD's contexts are unknown to them.
+# Which tokenizers know the letters of a language: under 1 % of the tokens of XQuAD's contexts are
+# unknown to them.
 # Byte-level BPE has none at all, but needs two tokens for a Chinese character.
 COVERED = {
     "en": set(TOKENIZERS),
@@ -132,8 +136,10 @@ def xquad(shared, language):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_labels_in_five_languages(name, language, xquad, shared):
-    """Whatever the language, no label is inverted or outside. Answers with unknown tokens are counted apart: such a token may hold a whole
-    sentence (XLNet in Chinese and Arabic). So are answers with a last character that the tokenizer drops (minilm: Arabic vowel signs)."""
+    """Whatever the language, no label is inverted or outside. Answers with unknown tokens are
+    counted apart: such a token may hold a whole
+    sentence (XLNet in Chinese and Arabic). So are answers with a last character that the
+    tokenizer drops (minilm: Arabic vowel signs)."""
     tokenizer = named_tokenizer(name, shared)
     tokens = np.concatenate(
         tokenizer(list(dict.fromkeys(xquad["context"])), add_special_tokens=False, verbose=False)[
@@ -214,7 +220,8 @@ def random_model(kind: str, tokenizer, changes: dict):
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_from_text_to_answer(kind, shared, small_data, tmp_path):
-    "One training step changes the weights; what was saved predicts, and asking gives the answers of the evaluation: slices of their contexts."
+    """One training step changes the weights; what was saved predicts, and asking gives the answers
+    of the evaluation: slices of their contexts."""
     name, changes = ARCHITECTURES[kind]
     tokenizer, examples, sizes = (
         named_tokenizer(name, shared),
@@ -260,7 +267,8 @@ def test_from_text_to_answer(kind, shared, small_data, tmp_path):
 
 
 def test_confidence_is_the_score_of_asking(shared):
-    "Also with a tokenizer for which a line break is a token: it can be no answer, but it counts in the softmax of both."
+    """Also with a tokenizer for which a line break is a token: it can be no answer, but it counts
+    in the softmax of both."""
     tokenizer = named_tokenizer("roberta-style", shared)
     model = random_model("roberta", tokenizer, ARCHITECTURES["roberta"][1]).eval()
     context = "\n\n".join(f"The ferry number {i} leaves at {i}." for i in range(20))

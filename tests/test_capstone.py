@@ -1,4 +1,5 @@
-"""A finished project is graded: a good one passes every check, each fault fails the one check that is about it, and says what to do."""
+"""A finished project is graded: a good one passes every check, each fault fails the one check that
+is about it, and says what to do."""
 
 import json
 import shutil
@@ -37,7 +38,11 @@ COLOURS = (
     "olive",
     "peach",
 )
-CARD_TEXT = "# Boats\n\nF1 {f1:.2f}\n\n## Data\n\nTwelve boats, described by hand here.\n\n## Licence\n\nTexts and answers are public domain (CC0).\n\n## Limits\n\nNine questions score: too few for more.\n"
+CARD_TEXT = (
+    "# Boats\n\nF1 {f1:.2f}\n\n## Data\n\nTwelve boats, described by hand here.\n\n## "
+    "Licence\n\nTexts and answers are public domain (CC0).\n\n## Limits\n\nNine questions score: "
+    "too few for more.\n"
+)
 
 
 def boats() -> list[dict]:
@@ -62,7 +67,8 @@ def boats() -> list[dict]:
 
 
 def finished(folder, wrong=0, wrong_before=7):
-    "A project whose answers are right but for `wrong` of them, and for `wrong_before` of them before training."
+    """A project whose answers are right but for `wrong` of them, and for `wrong_before` of them
+    before training."""
     data = split_by_title(to_dataset(boats()), 0.4)
     after, before = (
         {
@@ -441,7 +447,10 @@ def test_split_refuses_what_cannot_be_split():
 
 
 def test_sections_of_a_card():
-    card = "intro\n# Name\n## Data ##\none\n### Source\ntwo\n```\n# no heading\n```\n## LICENSE\nfour\n#hashtag\n"
+    card = (
+        "intro\n# Name\n## Data ##\none\n### Source\ntwo\n```\n# no heading\n```\n## "
+        "LICENSE\nfour\n#hashtag\n"
+    )
     found = card_sections(card)
     assert (
         list(found) == ["name", "data", "source", "license"]
@@ -474,7 +483,10 @@ def test_results_are_those_of_the_metric():
 
 def test_grading_works_in_a_fresh_process(good):
     "Who grades needs the six files, and no model."
-    code = f"from squadqa.capstone import grade; assert all(f.passed for f in grade({str(good)!r})); print('graded')"
+    code = (
+        f"from squadqa.capstone import grade; assert all(f.passed for f in grade({str(good)!r})); "
+        "print('graded')"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -144,7 +144,8 @@ def write_settings(folder: Path) -> None:
 
 
 def copy_notebooks(folder: Path) -> None:
-    "The notebooks without outputs, each with its kernel; lessons end with a try of their exercises."
+    """The notebooks without outputs, each with its kernel; lessons end with a try of their
+    exercises."""
     shutil.copytree(NBS / "assets", folder / "assets")
     wanted = needs()
     for name, book in copy.deepcopy(BOOKS).items():
