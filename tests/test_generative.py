@@ -1,4 +1,5 @@
-"""Written answers: tiny T5 and BART models learn, windows compete by their scores, and batches change nothing."""
+"""Written answers: tiny T5 and BART models learn, windows compete by their scores, and batches
+change nothing."""
 
 import json
 
@@ -43,7 +44,8 @@ LENGTHS = dict(max_length=96, stride=24)
 
 
 def t5_tokenizer(texts):
-    "Like T5's: pieces of words that carry their space, and </s> behind each text. (Trained as BPE: a unigram model comes out differently run by run.)"
+    """Like T5's: pieces of words that carry their space, and </s> behind each text. (Trained as
+    BPE: a unigram model comes out differently run by run.)"""
     backend = Tokenizer(models.BPE(unk_token="<unk>"))
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     backend.train_from_iterator(
@@ -137,7 +139,8 @@ KINDS = {"t5": (t5_tokenizer, tiny_t5, 5e-3), "bart": (bart_tokenizer, tiny_bart
 
 @pytest.fixture(scope="module")
 def toy() -> Dataset:
-    "12 questions about the first sentences of the sample's contexts, each of several windows; two of them ask for what is not there."
+    """12 questions about the first sentences of the sample's contexts, each of several windows; two
+    of them ask for what is not there."""
     rows = []
     for e in load_squad()["train"].to_list():
         context = e["context"][: e["context"][:400].rfind(".") + 1]
@@ -188,7 +191,8 @@ def learned(kind, toy, tokenizers, tmp_path_factory):
 
 
 def test_a_tiny_model_learns_its_questions(learned, toy):
-    "All of them, with windows that compete and two questions without an answer; the model in the folder is the one that was scored."
+    """All of them, with windows that compete and two questions without an answer; the model in the
+    folder is the one that was scored."""
     model, tokenizer, result, folder = learned
     assert len(
         answer_windows(model, tokenizer, toy, progress=False, num_beams=1, **LENGTHS)
@@ -256,7 +260,8 @@ def test_the_last_window_would_be_wrong(learned, toy):
 
 
 def test_batches_change_nothing(learned, toy):
-    "Sorted by length and padded, or one window at a time: the same texts in the same windows, the same scores."
+    """Sorted by length and padded, or one window at a time: the same texts in the same windows, the
+    same scores."""
     model, tokenizer, _, _ = learned
     some = toy.select(range(0, 12, 2))
     one, many = (
@@ -282,7 +287,8 @@ def test_batches_change_nothing(learned, toy):
 
 @torch.inference_mode()
 def test_scores_are_those_of_generate(learned, toy):
-    "Mean log-probability of a token: the beam search's own figure (sequences_scores), and its transition scores for a greedy search."
+    """Mean log-probability of a token: the beam search's own figure (sequences_scores), and its
+    transition scores for a greedy search."""
     model, tokenizer, _, _ = learned
     row = prepare_generative_features(toy[:1], tokenizer, **LENGTHS)
     ids, beams = torch.tensor(row["input_ids"][:1]), 4
@@ -375,7 +381,8 @@ class Written(T5ForConditionalGeneration):
 
 
 def test_answers_through_a_model_that_favours_one_window(tokenizers, monkeypatch):
-    "From the model's scores to the answer: with the scores of a stub, the middle window is chosen, not the last one."
+    """From the model's scores to the answer: with the scores of a stub, the middle window is
+    chosen, not the last one."""
     tokenizer, context = tokenizers["t5"], " ".join(["The museum was founded in 1958."] * 40)
     set_seed(0)
     stub = Written(
@@ -403,7 +410,8 @@ def test_answers_through_a_model_that_favours_one_window(tokenizers, monkeypatch
 
 
 def test_windows_are_the_whole_prompt_cut(kind, tokenizers, toy):
-    "Without a limit the window is what the tokenizer gives for the whole text; cut, its characters are those of its tokens."
+    """Without a limit the window is what the tokenizer gives for the whole text; cut, its
+    characters are those of its tokens."""
     tokenizer, e = tokenizers[kind], toy[0]
     (asked,) = prompt_windows(
         tokenizer, [f"  {e['question']} "], [e["context"]], max_length=512, stride=24
@@ -433,7 +441,8 @@ def test_windows_are_the_whole_prompt_cut(kind, tokenizers, toy):
 
 
 def test_targets(kind, tokenizers, toy):
-    "The answer where the window holds it, '' elsewhere, or no such window; a question without an answer keeps its windows."
+    """The answer where the window holds it, '' elsewhere, or no such window; a question without an
+    answer keeps its windows."""
     tokenizer = tokenizers[kind]
     empty, rows = (
         tokenizer(text_target="")["input_ids"],
@@ -530,7 +539,7 @@ def test_models_that_do_not_write(tokenizers, minilm, tmp_path):
     for model in (spans, decoder):
         with pytest.raises(
             ValueError,
-            match=f"{type(model).__name__} is not a sequence-to-sequence model.*flan-t5-small.*squadqa.trainer",
+            match=f"{type(model).__name__} is not a sequence-to-sequence model.*flan-t5-small",
         ):
             generate_answers(model, tokenizer, examples)
         with pytest.raises(ValueError, match="not a sequence-to-sequence model"):
@@ -576,7 +585,7 @@ def test_bad_input(tokenizers, toy, tmp_path):
         generate_answers(model, tokenizer, [example | {"context": None}], **ask)
     with pytest.raises(
         ValueError,
-        match="'a-7': the prompt .*max_length=40.*stride=24.*Raise max_length, lower stride, or shorten",
+        match="'a-7': the prompt .*max_length=40.*stride=24.*Raise max_length, lower stride",
     ):
         generate_answers(
             model, tokenizer, [example | {"question": "Who " * 10}], max_length=40, stride=24
@@ -605,7 +614,8 @@ def test_bad_input(tokenizers, toy, tmp_path):
 
 
 def test_line_breaks_at_a_window_edge(kind, tokenizers):
-    "A token of nothing but white space at the edge of a window: its characters go on where they were, and targets lie inside."
+    """A token of nothing but white space at the edge of a window: its characters go on where they
+    were, and targets lie inside."""
     tokenizer = tokenizers[kind]
     context = "\n\n".join(
         f"Paragraph {i}: the ferry number {i} leaves the quay at {i} in the morning."
