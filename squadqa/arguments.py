@@ -211,7 +211,8 @@ def _fold(given: dict) -> dict:
 
     ours = {one.name for one in fields(Hyperparameters)}
     theirs = {one.name for one in fields(TrainingArguments)}
-    folded, more = {}, dict(given.get("training_args") or {})
+    folded: dict = {}
+    more = dict(given.get("training_args") or {})
     for name, value in given.items():
         own = SAME_AS.get(name, name)
         if name in OWN:

@@ -151,12 +151,19 @@ def _model_inputs(model: PreTrainedModel, features) -> list[str]:
     return [n for n in _columns(features) if n in known and not n.endswith("_positions")]
 
 
-def _rows(features, names: list[str]) -> Callable[[Sequence[int]], list[dict]]:
+def _rows(features, names: list[str]) -> Callable[[np.ndarray], list[dict]]:
     "A function that gives some windows as dicts"
     if hasattr(features, "column_names"):
         table = features.select_columns(names)
         return lambda some: table.select(some).to_list()
     return lambda some: [{name: features[i][name] for name in names} for i in some]
+
+
+def _lengths(features) -> np.ndarray:
+    "Tokens of each window"
+    is_table = hasattr(features, "column_names")
+    ids = features["input_ids"] if is_table else (row["input_ids"] for row in features)
+    return np.array([len(tokens) for tokens in ids])
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -198,9 +205,7 @@ def predict_logits(
     "Run a model over all windows; logits are -inf beyond a window's tokens."
     rows = _rows(features, _model_inputs(model, features))
     collate = WindowCollator(tokenizer, multiple=8, limit=max_tokens(model))
-    is_table = hasattr(features, "column_names")
-    ids = features["input_ids"] if is_table else (row["input_ids"] for row in features)
-    lengths = np.array([len(tokens) for tokens in ids])
+    lengths = _lengths(features)
     logits = np.full((2, len(lengths), lengths.max()), -np.inf, np.float32)
     batches = deque(length_batches(lengths, batch_size, batch_tokens))
     bar = tqdm(total=len(lengths), desc="Predicting", unit=" windows", disable=not progress or None)

