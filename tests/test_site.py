@@ -178,7 +178,7 @@ def test_exported_code_stands_once(made):
     "No documentation is put above code that says the same."
     text = "\n".join((made / name).read_text(encoding="utf-8") for name in BOOKS)
     assert "show_doc" not in text
-    assert text.count("def postprocess(") == 1
+    assert text.count("def prepare_train_features(") == 1
 
 
 # --- looking things up
