@@ -80,7 +80,8 @@ def in_bins(
     edges: Sequence[int],  # where the bins begin, rising
 ) -> list[str]:  # the name of each value's bin
     "Which range each number falls into."
-    names, bins = bin_names(edges), np.searchsorted(edges, values, side="right") - 1
+    names = bin_names(edges)
+    bins: np.ndarray = np.asarray(edges).searchsorted(values, side="right") - 1
     if (bins < 0).any():
         raise ValueError(
             f"{values[int((bins < 0).argmax())]} lies below the first edge, {edges[0]}"
@@ -134,7 +135,7 @@ def question_labels(
     if n_windows is not None and len(n_windows) != len(examples):
         raise ValueError(f"{len(examples)} examples, but {len(n_windows)} numbers of windows")
     answerable = ["HasAns" if e["answers"]["text"] else "NoAns" for e in examples]
-    numbers = {
+    numbers: dict[str, tuple[Sequence[int], Sequence[int]]] = {
         "answer length": ([_n_words(e["answers"]["text"]) for e in examples], LENGTHS),
         "context length": ([len(e["context"].split()) for e in examples], CONTEXTS),
     }
@@ -215,15 +216,16 @@ def slices(
     **options,  # n_resamples, confidence, seed of `bootstrap_interval`
 ) -> list[Slice]:  # one per label that occurs
     "Scores of the questions that share a label. Every question is in one slice."
-    labels = np.full(len(scores["f1"]), "all") if labels is None else np.asarray(labels)
-    if len(labels) != len(scores["f1"]):
-        raise ValueError(f"{len(scores['f1'])} questions, but {len(labels)} labels")
-    order, found = sorted(set(labels.tolist())) if order is None else order, []
-    lost = set(labels.tolist()) - set(order)
+    marks: np.ndarray = np.asarray(["all"] * len(scores["f1"]) if labels is None else labels)
+    if len(marks) != len(scores["f1"]):
+        raise ValueError(f"{len(scores['f1'])} questions, but {len(marks)} labels")
+    found = []
+    order = sorted(set(marks.tolist())) if order is None else order
+    lost = set(marks.tolist()) - set(order)
     if lost:
         raise ValueError(f"the order leaves out {', '.join(sorted(lost))}: questions would be lost")
-    for name in (name for name in order if name in labels):
-        chosen = {m: 100 * scores[m][labels == name] for m in METRICS}
+    for name in (name for name in order if name in marks):
+        chosen: dict[str, np.ndarray] = {m: 100 * scores[m][marks == name] for m in METRICS}
         found.append(
             Slice(
                 name,
@@ -349,7 +351,7 @@ def compare_predictions(
     examples = list(examples)
     one, two = (np.stack(list(per_question(p, examples).values()), 1) for p in (first, second))
     changes = two - one
-    ends = 100 * percentiles(bootstrap_means(changes, n_resamples, seed), confidence)
+    ends: np.ndarray = 100 * percentiles(bootstrap_means(changes, n_resamples, seed), confidence)
     p_values = (
         sign_test(int((changes[:, 0] > 0).sum()), int((changes[:, 0] < 0).sum())),
         flip_test(changes[:, 1], max(10_000, n_resamples), seed),

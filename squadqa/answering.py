@@ -272,8 +272,8 @@ def window_masks(
     width: int,  # tokens in the longest window
 ) -> tuple[np.ndarray, np.ndarray]:  # (windows, width): may be in an answer; is in the softmax
     "Which tokens of the windows matter for what: answers hold context only, the softmax CLS too."
-    allowed = np.zeros((len(windows), width), bool)
-    counted = np.zeros((len(windows), width), bool)
+    allowed: np.ndarray = np.zeros((len(windows), width), bool)
+    counted: np.ndarray = np.zeros((len(windows), width), bool)
     for row, (w, c) in enumerate(zip(windows, contexts)):
         place = slice(w.first, w.first + w.end - w.begin)
         allowed[row, place] = c.ends[w.begin : w.end] > c.starts[w.begin : w.end]

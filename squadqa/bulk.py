@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +47,7 @@ def _question(row: Row, names: dict[str, str], number: int) -> dict:
     if question["id"] is None:
         raise ValueError(f"{row.at}: the id is {shown(name)}, neither a text nor a whole number")
     for role in ("question", "context"):
-        value = row.values.get(names[role])
+        value: Any = row.values.get(names[role])
         problem = text_problem(value) or ("" if value.strip() else "empty")
         if problem:
             raise ValueError(
@@ -88,7 +89,7 @@ def check_questions(
     hashes = array("q", (hash(row.values["id"]) for row in _questions(path, columns)))
     ordered = np.sort(np.array(hashes, np.int64))
     repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    places = {}
+    places: dict[str, str] = {}
     for row in _questions(path, columns) if repeated else ():
         name = row.values["id"]
         if name in places:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -49,7 +50,7 @@ def split_by_title(
     "Draw whole titles for validation; a row without a title goes with its context."
     if not 0 < share < 1:
         raise ValueError(f"share={share} is not between 0 and 1: write 0.3 for 30 %")
-    groups = {}
+    groups: dict[str, list[int]] = {}
     for row, e in enumerate(examples):
         groups.setdefault(_plain(e["title"]) or _plain(e["context"]), []).append(row)
     if len(groups) < 2:
@@ -58,7 +59,7 @@ def split_by_title(
             "so that there is something to draw"
         )
     rows = list(groups.values())
-    chosen = []
+    chosen: list[int] = []
     drawn = np.random.default_rng(seed).permutation(len(rows))
     for n in drawn[:-1]:  # one title stays for training, whatever the share
         if len(chosen) < share * len(examples):
@@ -139,8 +140,8 @@ def card_sections(
     card: str,  # Markdown
 ) -> dict[str, str]:  # heading, in small letters -> the text below it, with deeper headings
     "The sections of a model card. A line that begins with # inside a fenced block is no heading."
-    sections = {}
-    above = {}  # level -> heading, of the sections that the line is in
+    sections: dict[str, str] = {}
+    above: dict[int, str] = {}  # level -> heading, of the sections that the line is in
     fenced = False
     for line in card.splitlines():
         if line.lstrip().startswith("```"):
@@ -210,7 +211,7 @@ def _expect(true: bool, expected: str, got, look: str):
 
 def _figure(values, name: str) -> float:
     "A told figure; what is missing or no number is a `ValueError`"
-    value = values.get(name) if isinstance(values, dict) else None
+    value: Any = values.get(name) if isinstance(values, dict) else None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     known = number and abs(value) < 1e9  # NaN is not
     look = "tell_results, which makes all figures"
@@ -264,11 +265,11 @@ def _predictions(project) -> str:
             check_ids(texts, examples["id"])
         except ValueError as e:
             raise ValueError(f"{name}: {e}; look at which data the model was asked about") from None
-        for e in examples:
-            text = texts[e["id"]]
+        for example in examples:
+            text = texts[example["id"]]
             wanted = f"answers in {name} that stand in their contexts"
             look = "whether answer or context was changed afterwards"
-            _expect(text in e["context"], wanted, f"{text!r} for {e['id']!r}", look)
+            _expect(text in example["context"], wanted, f"{text!r} for {example['id']!r}", look)
     return f"{len(examples)} questions have an answer before and after, from their contexts"
 
 # %% ../nbs/course/10_capstone.ipynb #figure-checks
@@ -401,7 +402,7 @@ def grade(
     if not Path(folder).is_dir():
         raise ValueError(f"there is no folder {folder} to grade: write_project makes one")
     project = _Project(Path(folder))
-    findings = {}
+    findings: dict[str, Finding] = {}
     for name, (points, check, needs) in CHECKS.items():
         waits = [need for need in needs if not findings[need].passed]
         if waits:

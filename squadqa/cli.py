@@ -514,7 +514,7 @@ def setting(
     one: Field,  # of `Hyperparameters`
 ) -> Callable[[str], object]:  # a `type` of an option
     "What a hyperparameter's rules allow."
-    kinds = {float: float, int: int, int | None: int}
+    kinds: dict[object, Callable[[str], object]] = {float: float, int: int, int | None: int}
 
     def read(text: str):
         kind = kinds.get(one.type, str)
@@ -569,7 +569,8 @@ def _add_setting(add: Callable, one: Field) -> None:
     elif words:
         add(flag, choices=words, help=explained + _default(one))
     else:
-        metavar = {float: "X", int: "N", int | None: "N"}.get(one.type, "NAME")
+        names: dict[object, str] = {float: "X", int: "N", int | None: "N"}
+        metavar = names.get(one.type, "NAME")
         metavar = "epoch|N|no" if one.name == "evaluate_every" else metavar
         add(flag, type=setting(one), metavar=metavar, help=explained + _default(one))
 

@@ -68,7 +68,7 @@ Start and end count characters from 0; the end is exclusive.</caption><thead><tr
 </tr></thead><tbody>"""
 
 
-def _row(rank: int, answer: dict) -> str:
+def _row(rank: int, answer: Mapping) -> str:
     text = escape(answer["answer"]) or "<em>no answer</em>"
     cells = [f'<th scope="row">{rank}</th><td dir="auto">{text}</td>']
     for value in (f"{answer['score']:.3f}", answer["start"], answer["end"]):
@@ -77,7 +77,7 @@ def _row(rank: int, answer: dict) -> str:
 
 
 def answers_table(
-    answers: Sequence[dict],  # score, start, end (exclusive), answer; best first
+    answers: Sequence[Mapping],  # score, start, end (exclusive), answer; best first
 ) -> str:  # an HTML table
     "All the answers, one a row."
     rows = [_row(rank, answer) for rank, answer in enumerate(answers, 1)]
@@ -86,7 +86,7 @@ def answers_table(
 
 def answer_html(
     context: str,  # the text that was asked about
-    answers: Sequence[dict],  # best first, at least one; '' is no answer
+    answers: Sequence[Mapping],  # best first, at least one; '' is no answer
 ) -> str:  # HTML; `CSS` goes with it
     "The best answer, the context with that answer marked, and a table of all."
     best = answers[0]

@@ -60,11 +60,12 @@ def _answer_chunk(
     "Prediction and n-best answers of each example of a chunk"
     columns = prepare_validation_features(examples[:], tokenizer, padding=False, **windows)
     features = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    logits = predict_logits(model, features, tokenizer, batch_size=batch_size, progress=False)
+    starts, ends = predict_logits(model, features, tokenizer, batch_size=batch_size, progress=False)
+    longest = decoding["max_answer_length"]
     best = n_best_answers(
-        *logits, features, examples, n_best=n_best, max_answer_length=decoding["max_answer_length"]
+        starts, ends, features, examples, n_best=n_best, max_answer_length=longest
     )
-    predictions = postprocess(*logits, features, examples, **decoding)
+    predictions = postprocess(starts, ends, features, examples, **decoding)
     return [(prediction, best[prediction["id"]]) for prediction in predictions]
 
 
@@ -101,7 +102,7 @@ def evaluate_model(
         unit="chunk",
         disable=not (progress and state.is_main_process) or None,
     )
-    found = []
+    found: list[tuple[int, tuple]] = []
     for rows in bar:
         some = examples.select(rows)
         answers = _answer_chunk(model, tokenizer, some, windows, batch_size, n_best, decoding)

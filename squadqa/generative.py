@@ -161,13 +161,13 @@ def prompt_windows(
 ) -> list[Asked]:  # per question its context (with a space in front) and its windows
     "Windows that read `question: ... context: ...` and slide over the context."
     require_fast(tokenizer)
-    ids = range(len(questions)) if ids is None else ids
-    _check_asked(questions, contexts, ids)
+    names: Sequence = range(len(questions)) if ids is None else ids
+    _check_asked(questions, contexts, names)
     check_lengths(tokenizer, max_length, stride)
     layout, tokens, asked = prompt_layout(tokenizer), {}, []
     if len(contexts):  # each context is tokenized once
         tokens = tokenize_contexts(tokenizer, dict.fromkeys(" " + c for c in contexts))
-    for i, question, text in zip(ids, questions, contexts):
+    for i, question, text in zip(names, questions, contexts):
         head = tokenizer(prompt(question), add_special_tokens=False, verbose=False)["input_ids"]
         context, room = tokens[" " + text], max_length - layout.n_specials - len(head)
         if len(context.ids) > room <= stride:
@@ -205,7 +205,7 @@ def prepare_generative_features(
 ) -> dict[str, list]:  # per window: inputs, example_id, window, start_char, end_char, labels
     "Windows and the texts to write, for `Dataset.map(batched=True)`."
     names = ("input_ids", "attention_mask", "example_id", "window", "start_char", "end_char")
-    rows = {name: [] for name in names}
+    rows: dict[str, list] = {name: [] for name in names}
     answers, targets = examples.get("answers"), []
     asked = prompt_windows(
         tokenizer,
@@ -222,7 +222,7 @@ def prepare_generative_features(
             inside = chars is not None and start <= chars[0] and chars[1] <= end
             if chars and not inside and not teach_empty:
                 continue  # a question without any answer keeps its windows
-            targets.append(text[slice(*chars)] if inside else "")
+            targets.append(text[slice(*chars)] if chars and inside else "")
             for column, value in zip(
                 rows, (w.features["input_ids"], w.features["attention_mask"], name, n, start, end)
             ):
@@ -262,7 +262,7 @@ def until_end(
 
 def _rank(texts: Sequence[str], scores: Sequence[float]) -> list[dict]:
     "Different texts, the best first, without ''"
-    best = {}
+    best: dict[str, float] = {}
     for text, score in sorted(zip(texts, scores), key=lambda pair: -pair[1]):
         best.setdefault(text.strip(), score)
     return [{"text": text, "score": score} for text, score in best.items() if text]
@@ -341,7 +341,8 @@ def answer_windows(
         _columns(examples), tokenizer, max_length=max_length, stride=stride
     )
     order = np.argsort([-len(x) for x in features["input_ids"]], kind="stable")
-    collate, training, found = WindowCollator(tokenizer), model.training, [None] * len(order)
+    collate, training = WindowCollator(tokenizer), model.training
+    found: list = [None] * len(order)
     model.eval()
     for i in tqdm(
         range(0, len(order), batch_size),
@@ -405,7 +406,7 @@ def best_windows(
     null_threshold: float | None = None,  # None: always answer; '' where null_odds is above it
 ) -> list[dict]:  # per example: id, prediction_text, score, window, null_odds (above 0: all say '')
     "The best answer over the windows; one that prefers '' competes only if all windows do."
-    examples = {}
+    examples: dict[str, list[dict]] = {}
     for row in found:
         examples.setdefault(row["id"], []).append(row)
     return [_best_window(rows, null_threshold) for rows in examples.values()]
@@ -445,7 +446,8 @@ def evaluate_generative(
 ) -> Evaluation:  # scores as `squad_scores` gives them, predictions, answers of all windows by id
     "Answer every example and score the answers, as `evaluate_model` does for spans."
     start = time.perf_counter()
-    found, lists = answer_windows(model, tokenizer, examples, **options), {}
+    found = answer_windows(model, tokenizer, examples, **options)
+    lists: dict[str, list[dict]] = {}
     for row in found:
         lists.setdefault(row["id"], []).extend(
             a | {"window": row["window"]} for a in row["answers"]
@@ -460,7 +462,8 @@ def evaluate_generative(
 class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
     "`Seq2SeqTrainer` with squadqa's batches; its evaluation gives EM and F1 besides the loss."
 
-    examples, options = None, {}  # what to score, and options of `evaluate_generative`
+    examples: Dataset | None = None  # what to score
+    options: dict = {}  # of `evaluate_generative`
 
     def evaluation_loop(
         self,

@@ -307,7 +307,7 @@ def merge_texts(
     found: Candidates,  # of one question, from `find_candidates`
 ) -> list[tuple[int, int, float]]:  # start, end, score, best first
     "Equal texts are one answer, at the first place, and their probabilities add up."
-    merged = {}
+    merged: dict[str, tuple[int, int, float]] = {}
     for start, end, score in zip(
         found.starts.ravel().tolist(), found.ends.ravel().tolist(), found.scores.ravel().tolist()
     ):

@@ -50,7 +50,7 @@ def decay_groups(
     weight_decay: float,  # for the weights that decay
 ) -> list[dict]:  # two parameter groups for an optimizer: with and without decay
     "Matrices decay; biases and normalisation weights, which are vectors, do not."
-    groups = {True: [], False: []}
+    groups: dict[bool, list] = {True: [], False: []}
     for name, weights in model.named_parameters():
         if weights.requires_grad:
             groups[weights.ndim > 1 and "bias" not in name].append(weights)
@@ -200,7 +200,7 @@ def epoch_batches(
             first = [next(batches)]
     for number, batch in enumerate(itertools.chain(first, batches), skip):
         own, weight = own_share(run.plan, number, run.accelerator.process_index)
-        yield number, fit_batch(batch, own, widths[number], fill), weight
+        yield number, fit_batch(batch, own, int(widths[number]), fill), weight
 
 # %% ../nbs/inside/loop_steps.ipynb #log-code
 def log_loss(
@@ -225,17 +225,19 @@ def log_scores(
     epoch: float,  # with the part of the current one that is done
 ) -> None:
     "Score the model as it is now; the main process post-processes and tells the others."
+    if run.evaluation is None:
+        raise ValueError("the run has no validation data: there is nothing to score")
     loader, features, examples = run.evaluation
-    *logits, loss = gather_logits(run.accelerator, run.model, loader)
-    if any(np.isnan(side).any() for side in logits):
+    starts, ends, loss = gather_logits(run.accelerator, run.model, loader)
+    if np.isnan(starts).any() or np.isnan(ends).any():
         raise Diverged(run.step, run.settings.learning_rate)
-    scores = [None]
+    told: list = [None]
     if run.accelerator.is_main_process:
-        scores = [{"eval_loss": loss} | compute_metrics(*logits, features, examples)]
-    scores = broadcast_object_list(scores)[0]
+        told = [{"eval_loss": loss} | compute_metrics(starts, ends, features, examples)]
+    scores = broadcast_object_list(told)[0]
     run.history.append({"step": run.step, "epoch": epoch} | scores)
-    told = {f"eval/{name.removeprefix('eval_')}": value for name, value in scores.items()}
-    run.accelerator.log(told, step=run.step)
+    named = {f"eval/{name.removeprefix('eval_')}": value for name, value in scores.items()}
+    run.accelerator.log(named, step=run.step)
 
 # %% ../nbs/inside/loop_steps.ipynb #checkpoint
 def save_weights(

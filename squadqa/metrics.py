@@ -223,9 +223,9 @@ def golds_v2(
 
 # %% ../nbs/course/06_metrics.ipynb #best-threshold
 def best_threshold(
-    no_answer_scores: Sequence[float],  # per example: the larger, the more it speaks for no answer
-    scores: Sequence[float],  # per example: what its predicted text scores, 0..1
-    empty_scores: Sequence[float],  # per example: what "" would score, 0..1
+    no_answer_scores: Sequence[float] | np.ndarray,  # per example: the larger, the likelier none
+    scores: Sequence[float] | np.ndarray,  # per example: what its predicted text scores, 0..1
+    empty_scores: Sequence[float] | np.ndarray,  # per example: what "" would score, 0..1
 ) -> tuple[float, float]:  # best mean score, 0..100, and its threshold: "" above it
     "The threshold with the best mean score. Examples with equal values change side together."
     values = np.asarray(no_answer_scores, float)

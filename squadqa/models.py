@@ -16,11 +16,11 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers

@@ -168,7 +168,8 @@ def precision_recall(
     ]
     differences, scores = each.differences[order], (getattr(each, metric) * each.answerable)[order]
     last = np.diff(differences, append=np.inf) > 0  # no point inside a group of ties
-    totals, answered = np.cumsum(scores)[last], np.flatnonzero(last) + 1
+    totals = np.cumsum(scores)[last]
+    answered: np.ndarray = np.flatnonzero(last) + 1
     precision, recall = totals / answered, totals / each.answerable.sum()
     return PrecisionRecall(
         differences[last], precision, recall, float(np.sum(np.diff(recall, prepend=0) * precision))
@@ -253,7 +254,7 @@ def gather_evidence(
         ),
     ] = True
     first = np.cumsum([0, *map(len, table[:-1])])
-    begins = np.append(0, np.cumsum(np.add.reduceat(counted[rows].sum(1), first))[:-1])
+    begins: np.ndarray = np.append(0, np.cumsum(np.add.reduceat(counted[rows].sum(1), first))[:-1])
     (starts, top_starts), (ends, top_ends) = (
         _flat(np.asarray(logits)[rows], counted[rows], begins)
         for logits in (start_logits, end_logits)
@@ -287,8 +288,8 @@ class Reliability:
 
 
 def reliability(
-    confidences: Sequence[float],  # (examples,) 0..1
-    right: Sequence[float],  # (examples,) is the answer right? 0 or 1
+    confidences: Sequence[float] | np.ndarray,  # (examples,) 0..1
+    right: Sequence[float] | np.ndarray,  # (examples,) is the answer right? 0 or 1
     bins: int = 10,  # of equal width
 ) -> Reliability:  # what is promised and what is kept, bin by bin
     "Compare confidence with the share of right answers."
@@ -330,26 +331,25 @@ def confidence_loss(
 
 def fit_temperature(
     evidence: Evidence,  # of held-out predictions
-    right: Sequence[bool],  # (examples,) is the answer right?
+    right: Sequence[bool] | np.ndarray,  # (examples,) is the answer right?
     low: float = 0.05,  # least temperature to try
     high: float = 20.0,  # highest
 ) -> float:  # above 1 the model was too sure, below 1 not sure enough
     """The temperature whose confidences have the least log loss: a grid, ever finer around its best
     point."""
-    right = np.asarray(right, bool)
-    if right.shape != evidence.margins.shape:
+    is_right: np.ndarray = np.asarray(right, bool)
+    if is_right.shape != evidence.margins.shape:
         raise ValueError(
-            f"{len(evidence.margins)} answers, but {right.shape} marks of what is right"
+            f"{len(evidence.margins)} answers, but {is_right.shape} marks of what is right"
         )
-    if right.all() or not right.any():
+    if is_right.all() or not is_right.any():
         raise ValueError(
             "all answers are right, or all are wrong: that says nothing about a temperature"
         )
     grid = np.linspace(np.log(low), np.log(high), 13)
     for _ in range(6):
-        best = int(
-            np.argmin([confidence_loss(evidence.log_confidence(np.exp(t)), right) for t in grid])
-        )
+        losses = [confidence_loss(evidence.log_confidence(np.exp(t)), is_right) for t in grid]
+        best = int(np.argmin(losses))
         found, grid = grid[best], np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, 12)], 13)
     return float(np.exp(found))
 

@@ -263,7 +263,8 @@ def _draft(at: str, cell: dict, answers=None, *, id=None, annotated: bool = True
             f"{at} has no id: fill the column, or take it away "
             "(ids are then the numbers of the rows)"
         )
-    if id_text(name) is None:
+    identity = id_text(name)
+    if identity is None:
         raise ValueError(f"{at}: the id is {shown(name)}, neither a text nor a whole number")
     title = cell.get("title")
     if title is None or title == "" or title != title:
@@ -271,13 +272,7 @@ def _draft(at: str, cell: dict, answers=None, *, id=None, annotated: bool = True
     elif id_text(title) is None:
         raise ValueError(f"{at} (id {name!r}): the title is {text_problem(title) or repr(title)}")
     return Draft(
-        at,
-        id_text(name),
-        cell["question"],
-        cell["context"],
-        answers,
-        id_text(title) or "",
-        annotated,
+        at, identity, cell["question"], cell["context"], answers, id_text(title) or "", annotated
     )
 
 # %% ../nbs/further/own_data.ipynb #table-drafts
@@ -302,7 +297,7 @@ def gather(
     drafts: list[Draft],  # some with the same id
 ) -> list[Draft]:  # one per id, with the answers of all
     "Join rows with the same id: they are several answers to one question."
-    together = {}
+    together: dict[str, Draft] = {}
     for draft in drafts:
         first = together.setdefault(draft.id, draft)
         if first is draft:
@@ -426,7 +421,7 @@ def _settle(draft: Draft, choices: Choices, report: ImportReport) -> dict | None
     if draft.answers is None:
         choice = _doubt(draft, "answer_empty", "the answer is empty", choices, report)
         return {"text": [], "answer_start": []} if choice == "keep" else None
-    answers = {"text": [], "answer_start": []}
+    answers: dict[str, list] = {"text": [], "answer_start": []}
     keep = True
     for text, said in draft.answers:
         start, kind, message = locate(draft.context, text, said)
@@ -739,9 +734,9 @@ def convert(
     unknown = sorted(choices.keys() - set(known))
     if unknown:
         raise ValueError(f"there is no choice {', '.join(unknown)}; known are {', '.join(known)}")
-    choices = Choices(**choices)
+    chosen = Choices(**choices)
     path = user_path(path)
-    return finish(_drafts(path, layout, columns, label, utf16), str(path), choices)
+    return finish(_drafts(path, layout, columns, label, utf16), str(path), chosen)
 
 
 def read_table(

@@ -203,7 +203,7 @@ def error_table(
             examples[i],
             texts[examples[i]["id"]],
             starts.get(examples[i]["id"]),
-            scores["f1"][i],
+            float(scores["f1"][i]),
             around,
         )
         for i in worst_errors(scores, predictions, examples, n)
@@ -229,7 +229,10 @@ def picture_html(
 ) -> str:  # an <img> that holds the picture itself
     "A picture inside a page: nothing has to be fetched."
     file = io.BytesIO()
-    axes.figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    # A figure inside a figure, which cannot be saved by itself, is not what we draw.
+    axes.figure.savefig(  # type: ignore[union-attr]
+        file, format="png", dpi=110, metadata={"Software": None}
+    )
     data = base64.b64encode(file.getvalue()).decode()
     return f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></figure>'
 

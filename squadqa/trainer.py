@@ -85,10 +85,10 @@ def build_trainer(
         )
 
     def score(output):
-        logits = output.predictions[:2]
-        if np.isnan(logits[0]).any():
+        starts, ends = output.predictions[:2]
+        if np.isnan(starts).any():
             raise Diverged(trainer.state.global_step, args.learning_rate)
-        return compute_metrics(*logits, evaluation, data["validation"])
+        return compute_metrics(starts, ends, evaluation, data["validation"])
 
     trainer = QATrainer(
         model,

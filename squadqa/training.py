@@ -108,7 +108,7 @@ def _when(settings: Hyperparameters, has_validation: bool) -> dict:
     "When the Trainer evaluates and saves"
     every = settings.evaluate_every
     by_steps = isinstance(every, Integral)
-    when = {"eval_strategy": "no", "save_strategy": "steps" if by_steps else "epoch"}
+    when: dict = {"eval_strategy": "no", "save_strategy": "steps" if by_steps else "epoch"}
     if by_steps:
         when["save_steps"] = int(every)
     if every == "no" or not has_validation:
@@ -266,7 +266,7 @@ def summarize_run(
         output_dir=trainer.args.output_dir,
         scores=best_scores(best),
         history=history,
-        best_step=best and best["step"],
+        best_step=best["step"] if best else None,
         steps=state.global_step,
         train_loss=output.training_loss,
         train_seconds=output.metrics["train_runtime"],
