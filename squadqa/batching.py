@@ -124,7 +124,7 @@ _logger = logging.getLogger(__name__)
 
 
 def length_batches(
-    lengths: Sequence[int],  # tokens of each window
+    lengths: Sequence[int] | np.ndarray,  # tokens of each window
     batch_size: int,  # windows in a batch, at most
     tokens: int | None = None,  # tokens in a batch of several windows, padding included, at most
 ) -> list[np.ndarray]:  # the places of each batch's windows
