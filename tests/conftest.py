@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,22 @@ class TellFailures:
         if report.failed and reporter:
             text = report.longreprtext[-6000:]
             reporter.write_line(f"\n{report.nodeid} ({report.when})\n{text}")
+
+
+def hear_signals() -> None:
+    "A run that was started in the background may begin with signals ignored; tests send them."
+    usual = {
+        "SIGINT": signal.default_int_handler,
+        "SIGTERM": signal.SIG_DFL,
+        "SIGHUP": signal.SIG_DFL,
+    }
+    for name, handler in usual.items():
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+hear_signals()
 
 
 @pytest.fixture(scope="session")

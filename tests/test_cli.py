@@ -11,7 +11,6 @@ import sys
 import time
 from argparse import Namespace
 from dataclasses import dataclass, fields
-from functools import partial
 
 import pytest
 from absurd_options import ABSURD
@@ -513,15 +512,9 @@ def test_bugs_stay_visible():
 @pytest.mark.parametrize(
     "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_signals_end_a_command(number, code, capsys, request):
+def test_signals_end_a_command(number, code, capsys):
     "They end it as Ctrl-C does, so that what must be done at the end is done."
     cleaned = []
-    for one, usual in (
-        (signal.SIGINT, signal.default_int_handler),
-        (signal.SIGTERM, signal.SIG_DFL),
-        (signal.SIGHUP, signal.SIG_DFL),
-    ):  # a run in the background may begin with some of them ignored
-        request.addfinalizer(partial(signal.signal, one, signal.signal(one, usual)))
 
     def run(args):
         try:
