@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForQuestionAnswering, set_seed
 
+from squadqa.answering import pair_layout
 from squadqa.batching import make_features, predict_logits
 from squadqa.data import load_squad
 from squadqa.inference import QuestionAnswerer
@@ -34,6 +35,25 @@ def tokenizer(request, shared):
 @cache
 def named_tokenizer(name: str, shared):
     return load_tokenizer("minilm" if name == "minilm" else shared / "tokenizers" / name)
+
+
+def test_pairs_are_joined_as_the_tokenizer_joins_them(shared):
+    "Special tokens between the texts and in all, the first text, the place of CLS, the padding."
+    found = {}
+    for name in TOKENIZERS:
+        tokenizer = named_tokenizer(name, shared)
+        layout = pair_layout(tokenizer)
+        assert layout.n_specials == tokenizer.num_special_tokens_to_add(pair=True)
+        place = "first" if layout.cls == 0 else "last"
+        assert layout.cls in (0, layout.n_specials - 1)
+        found[name] = (len(layout.specials[1]), layout.context_first, place, tokenizer.padding_side)
+    usual = (1, False, "first", "right")
+    assert found == {
+        "minilm": usual,
+        "bert-base-cased": usual,
+        "roberta-style": (2, *usual[1:]),
+        "xlnet-base-cased": (1, True, "last", "left"),
+    }
 
 
 # Labels
