@@ -733,17 +733,17 @@ def test_settings_are_stored_beside_others(folder):
         == read_settings(folder)
         == {"null_threshold": 1.5}
     )
-    save_settings(folder, trained_on="Grünes Heft", config={"a": 0.0})
+    save_settings(folder, trained_on="Grünes Heft", config={"hidden_dropout_prob": 0.0})
     save_settings(folder, null_threshold=-2.25)
     assert read_settings(folder) == {
         "null_threshold": -2.25,
         "trained_on": "Grünes Heft",
-        "config": {"a": 0.0},
+        "config": {"hidden_dropout_prob": 0.0},
     }
     assert (
         save_settings(folder, null_threshold=None)
         == read_settings(folder)
-        == {"trained_on": "Grünes Heft", "config": {"a": 0.0}}
+        == {"trained_on": "Grünes Heft", "config": {"hidden_dropout_prob": 0.0}}
     )
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
 
@@ -759,8 +759,8 @@ def test_a_failed_write_leaves_the_old_settings(folder, monkeypatch):
         def fail(*args):
             raise OSError("no space left")
 
-        patch.setattr(no_answer.os, "replace", fail)
-        with pytest.raises(OSError, match="no space left"):
+        patch.setattr("squadqa.files.os.replace", fail)
+        with pytest.raises(ValueError, match="no space left"):
             save_settings(folder, null_threshold=2.0)
     assert (folder / "squadqa.json").read_bytes() == old and not [
         p.name for p in folder.iterdir() if p.name.startswith(".")
