@@ -30,6 +30,7 @@ from squadqa import loop as module
 from squadqa.adapters import add_adapter
 from squadqa.batching import longest_first, make_features, make_loader, predict_logits
 from squadqa.checkpoints import CheckpointError, TrainingInterrupted, checkpoints
+from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model, prepare_evaluation_features
 from squadqa.loop import train_loop
 from squadqa.loop_steps import decay_groups
@@ -51,6 +52,15 @@ ENGINES = {"trainer": fine_tune, "accelerate": train_loop}
 WORDS = ["--max-length", "128", "--stride", "32"]
 TRAIN = ["-m", "squadqa.cli", "train", "--engine", "accelerate", "--data", "sample", *WORDS]
 slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def small_data():
+    "24 training and 12 validation examples of the sample: a run takes a second or two."
+    data = load_squad()
+    data["train"] = data["train"].select(range(24))
+    data["validation"] = data["validation"].select(range(12))
+    return data
 
 
 def weights(folder) -> dict:
@@ -326,10 +336,10 @@ def kill_while_saving(number: int):
     torch.save = save
 
 
-STEPS = sorted({3, *np.random.default_rng(0).integers(4, 32, 4).tolist()})
+STEPS = sorted({3, *np.random.default_rng(0).integers(4, 16, 4).tolist()})
 KILLS = [(kill_at_step, 13), (kill_while_saving, 2)]
 KILLS += [pytest.param(kill_at_step, n, marks=slow) for n in STEPS if n != 13]
-KILLS += [pytest.param(kill_while_saving, n, marks=slow) for n in (1, 4)]
+KILLS += [pytest.param(kill_while_saving, n, marks=slow) for n in (1, 3)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -479,10 +489,10 @@ def still_folder(minilm, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "examples, extra",
     [
-        (45, {"gradient_accumulation_steps": 2}),
-        pytest.param(48, {}, marks=slow),
-        pytest.param(45, {}, marks=slow),
-        pytest.param(48, {"gradient_accumulation_steps": 2}, marks=slow),
+        (21, {"gradient_accumulation_steps": 2}),
+        pytest.param(24, {}, marks=slow),
+        pytest.param(21, {}, marks=slow),
+        pytest.param(24, {"gradient_accumulation_steps": 2}, marks=slow),
     ],
     ids=str,
 )

@@ -46,6 +46,15 @@ RUN = dict(
 BRIEF = RUN | dict(max_steps=2, evaluate_every="no")
 
 
+@pytest.fixture(scope="session")
+def small_data():
+    "20 training and 10 validation examples of the sample: a run takes a second or two."
+    data = load_squad()
+    data["train"] = data["train"].select(range(20))
+    data["validation"] = data["validation"].select(range(10))
+    return data
+
+
 def weights(folder) -> dict:
     return AutoModelForQuestionAnswering.from_pretrained(folder).state_dict()
 
@@ -84,7 +93,7 @@ def test_what_a_run_gives(finished, small_data, tiny_folder):
     assert all({"eval_loss", "exact_match", "f1", "step"} <= row.keys() for row in evaluations)
     assert result.scores["f1"] == max(row["f1"] for row in evaluations)
     assert result.best_step in [row["step"] for row in evaluations]
-    assert result.steps > 10 and result.train_loss > 0 and result.windows_per_second > 0
+    assert result.steps >= 10 and result.train_loss > 0 and result.windows_per_second > 0
     names = {p.name for p in folder.iterdir() if not p.name.startswith("checkpoint-")}
     assert names == {
         "model.safetensors",
@@ -152,8 +161,11 @@ def test_without_validation(tiny_folder, small_data, tmp_path):
 
 
 def test_examples_without_answers_train_and_score(tiny_folder, tmp_path):
-    v2 = load_squad("sample-v2")["validation"].select(range(40))
-    assert any(not a["text"] for a in v2["answers"])
+    v2 = load_squad("sample-v2")["validation"]
+    without = [i for i, answer in enumerate(v2["answers"]) if not answer["text"]]
+    some = [i for i in range(len(v2)) if i not in without]
+    v2 = v2.select(some[:8] + without[:8])
+    assert len(without) > 8
     data = DatasetDict(train=v2, validation=v2)
     result = fine_tune(str(tiny_folder), data, tmp_path / "run", **RUN | {"epochs": 1})
     assert np.isfinite(result.scores["loss"])
@@ -327,7 +339,7 @@ OTHER_RUNS = {
     "windows": (dict(stride=16), "stride=32, this run has 16"),
     "text": (edited, "written with other data"),
     "fewer": (
-        lambda data: DatasetDict(train=data["train"].select(range(40))),
+        lambda data: DatasetDict(train=data["train"].select(range(12))),
         "written with other data|windows=",
     ),
 }

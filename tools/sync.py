@@ -71,7 +71,7 @@ def about(path: Path) -> dict:
     module = re.search(r"^#\|\s*default_exp (\w+)", text, re.M)
     return {
         "title": text_of(cells[0]).split("\n")[0].removeprefix("# "),
-        "promise": promise[1] if promise else "",
+        "promise": re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", promise[1]) if promise else "",
         "minutes": int(minutes[1]) if minutes else None,
         "module": module[1] if module else None,
     }
