@@ -197,7 +197,6 @@ def test_style_is_looked_at(tmp_path):
     assert "E501" in done.stdout and "C901" in done.stdout
 
 
-@pytest.mark.slow
 def test_types():
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "squadqa"], cwd=ROOT, capture_output=True, text=True
