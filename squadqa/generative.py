@@ -78,7 +78,7 @@ def load_generative(
 ) -> PreTrainedModel:  # an encoder, a decoder and a head over the vocabulary
     "Load a model that writes answers; any other kind is a `ValueError`."
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise ValueError(
             f"cannot load {str(name)!r}: it is no folder with a model, and the Hub did not give "
@@ -89,7 +89,9 @@ def load_generative(
             f"{str(name)!r} ({config.model_type}) is not a sequence-to-sequence model: {_WAY_OUT}"
         )
     try:
-        model, info = AutoModelForSeq2SeqLM.from_pretrained(name, output_loading_info=True)
+        model, info = AutoModelForSeq2SeqLM.from_pretrained(
+            name, output_loading_info=True, trust_remote_code=False, use_safetensors=True
+        )
     except (OSError, ValueError) as e:
         raise ValueError(f"cannot load {str(name)!r} as a sequence-to-sequence model: {e}") from e
     missing = sorted(key for key in info["missing_keys"] if "decoder" in key or "lm_head" in key)
