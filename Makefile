@@ -14,7 +14,7 @@ help:
 	@echo "make lesson N=03  one lesson: in step, run, its exercises, its tests (under a minute)"
 	@echo "make test         everything that protects a commit (under ten minutes on two cores)"
 	@echo "make test-all     the whole: all lessons in JupyterLab, all kill points, types, fuzzing"
-	@echo "make fuzz         generated cases on each tokenizer (CASES=100000)"
+	@echo "make fuzz         new cases of all properties, on each tokenizer (CASES=100000)"
 	@echo "make sync         bring tables, links, package and README in step with the notebooks"
 	@echo "make format       ruff's formatting and its safe repairs"
 	@echo "make outputs      run the notebooks again and keep their outputs"
@@ -55,7 +55,7 @@ test-all: .venv/ready
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 fuzz: .venv/ready
-	SQUADQA_CASES=$(CASES) $(PY) -m pytest -n $(WORKERS) --timeout 36000 -o session_timeout=36000 tests/test_properties.py
+	$(PY) tools/fuzz.py --cases $(CASES) --workers $(WORKERS)
 
 types: .venv/ready
 	$(PY) -m mypy squadqa
