@@ -27,7 +27,7 @@ setup: .venv/ready
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "squadqa needs Python 3.10 or newer; $(PYTHON) is `"$(PYTHON)" --version`: say make PYTHON=/path/to/a/newer/python"; exit 1; }
 	@echo "Setting up .venv (a few minutes, once) ..."
 	@"$(PYTHON)" -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
-	@$(PY) -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev,offline,demo]" || { echo "Installing the packages failed; see above. Is the package index within reach?"; exit 1; }
+	@$(PY) -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev,offline,demo,onnx,openvino]" || { echo "Installing the packages failed; see above. Is the package index within reach?"; exit 1; }
 	@touch .venv/ready
 
 demo: .venv/ready

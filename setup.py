@@ -9,7 +9,8 @@ here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("offline", "demo", "dev")}
+groups = ("offline", "demo", "onnx", "openvino", "dev")
+extras = {name: cfg[f"{name}_requirements"].split() for name in groups}
 readme = here / "README.md"
 
 setup(

@@ -542,9 +542,9 @@ TRAIN_SETTINGS = tuple(one.name for one in fields(Hyperparameters) if one.name n
 def _default(one: Field) -> str:
     "The default of a hyperparameter, with what the recipes of presets make of it"
     told = [] if one.default is None else [f"{one.default:g}" if one.type is float else one.default]
-    for preset, recipe in RECIPES.items():
+    for name, recipe in RECIPES.items():
         if one.name in recipe:
-            told.append(f"{preset}: {recipe[one.name]:g}")
+            told.append(f"{name}: {recipe[one.name]:g}")
     return f" ({', '.join(map(str, told))})" if told else ""
 
 
@@ -567,7 +567,8 @@ def _add_setting(add: Callable, one: Field) -> None:
         flags = [flag, "--evaluate-first"] if one.name == "eval_on_start" else [flag]
         add(*flags, dest=one.name, action="store_const", const=True, help=explained)
     elif words:
-        add(flag, choices=words, help=explained + _default(one))
+        own = " (the model's own)" if one.name == "recipe" else _default(one)
+        add(flag, choices=words, help=explained + own)
     else:
         names: dict[object, str] = {float: "X", int: "N", int | None: "N"}
         metavar = names.get(one.type, "NAME")

@@ -13,6 +13,7 @@ from datasets import DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .arguments import choose_hyperparameters
+from .batching import window_loss, without_labels
 from .checkpoints import StopOnInterrupt, open_run, unheard_is_fine
 from .hub import Push, describe_run, open_push
 from squadqa.loop_steps import (
@@ -47,7 +48,8 @@ def train_steps(
         epoch, done = divmod(run.step, plan.steps_per_epoch)
         for number, batch, weight in epoch_batches(run, epoch, skip=done * plan.accumulation):
             with accelerator.accumulate(run.model):
-                loss = run.model(**batch).loss * weight
+                output = run.model(**without_labels(batch))
+                loss = window_loss(output, batch) * weight
                 accelerator.backward(loss)
                 run.loss_since += loss.detach() / plan.accumulation
                 if accelerator.sync_gradients and run.settings.max_grad_norm:
@@ -73,6 +75,7 @@ def train_loop(
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
     output_dir: str | Path,  # a new or empty folder for checkpoints, model and results
     *,
+    recipe: str | None = None,  # "fast": large batches; None: the model's own, or the course's
     epochs: float | None = None,  # passes over the training windows; None, here and below: recipe
     learning_rate: float | None = None,  # at the top of the schedule
     weight_decay: float | None = None,  # AdamW; not for biases and normalisation weights
@@ -92,6 +95,7 @@ def train_loop(
     "What `fine_tune` does, as an open loop: alone, or on every process of `accelerate launch`."
     settings = choose_hyperparameters(
         model,
+        recipe,
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,

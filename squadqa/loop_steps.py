@@ -28,21 +28,30 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_sc
 from .arguments import Hyperparameters
 from squadqa.batching import (
     LengthGroupedSampler,
-    WindowCollator,
-    batch_widths,
+    count_workers,
     fit_batch,
+    gather_logits,
     longest_first,
     make_features,
     make_loader,
+    width_step,
+    window_lengths,
 )
 from .checkpoints import RunFolder, StopOnInterrupt, not_saved, run_files, whole_or_absent
 from .evaluation import prepare_evaluation_features
 from .hub import Push, model_card
 from .labeling import prepare_train_features
 from .metrics import compute_metrics
-from .processes import StepPlan, gather_logits, own_share, plan_steps
+from .processes import StepPlan, own_share, plan_steps
 from .results import FineTuneResult, write_results
-from .training import Diverged, all_finite, best_scores, run_identity
+from squadqa.training import (
+    Diverged,
+    all_finite,
+    best_scores,
+    compile_model,
+    run_identity,
+    should_compile,
+)
 
 # %% ../nbs/inside/loop_steps.ipynb #decay-groups
 def decay_groups(
@@ -75,6 +84,7 @@ class Run:
     evaluation: tuple[DataLoader, Dataset, Dataset] | None  # prepared loader, windows, examples
     settings: Hyperparameters
     folder: RunFolder
+    compiled: bool  # does `torch.compile` run the model?
     loss_since: torch.Tensor  # this process's sum of losses since the last log
     step: int = 0  # optimizer steps done
     logged_step: int = 0  # the step of the last logged loss
@@ -113,6 +123,43 @@ def _keep_weights_readable(accelerator: Accelerator) -> None:
     accelerator.register_load_state_pre_hook(load)
 
 
+def _make_features(
+    tokenizer: PreTrainedTokenizerBase, data: DatasetDict, settings: Hyperparameters
+) -> tuple[Dataset, Dataset | None]:
+    "Windows to train on, and to evaluate on if there is a validation split"
+    options = settings.windows
+    training = make_features(data["train"], prepare_train_features, tokenizer, **options)
+    if "validation" not in data:
+        return training, None
+    validation = data["validation"]
+    scored = make_features(validation, prepare_evaluation_features, tokenizer, **options)
+    return training, longest_first(scored)
+
+
+def _make_loaders(
+    accelerator: Accelerator,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    windows: tuple[Dataset, Dataset | None],
+    settings: Hyperparameters,
+) -> tuple[LengthGroupedSampler, list[DataLoader]]:
+    "The order of training, a loader for it, and one for the evaluation if there is any"
+    size, device = settings.batch_size, accelerator.device
+    options: dict = {
+        "multiple": settings.pad_to_multiple_of or width_step(device),
+        "limit": settings.max_length,
+        "workers": count_workers(settings.workers, device),
+    }
+    together = size * settings.gradient_accumulation_steps * accelerator.num_processes
+    training, scored = windows
+    sampler = LengthGroupedSampler(window_lengths(training), together, settings.seed)
+    loaders = [make_loader(training, model, tokenizer, size, sampler, **options)]
+    if scored:
+        eval_size = settings.eval_batch_size or 4 * size
+        loaders.append(make_loader(scored, model, tokenizer, eval_size, **options))
+    return sampler, loaders
+
+
 def start_run(
     accelerator: Accelerator,  # of this launch
     model: PreTrainedModel,  # with a question-answering head
@@ -124,28 +171,16 @@ def start_run(
     "Loaders, optimizer, `prepare`, and after it the number of steps and the schedule."
     size = settings.batch_size
     processes = accelerator.num_processes
-    together = size * settings.gradient_accumulation_steps * processes
     with accelerator.main_process_first():  # the others find its windows in the cache
-        features = make_features(
-            data["train"], prepare_train_features, tokenizer, **settings.windows
-        )
-        evaluation = None
-        if "validation" in data:
-            evaluation = longest_first(
-                make_features(
-                    data["validation"], prepare_evaluation_features, tokenizer, **settings.windows
-                )
-            )
-    lengths = [len(ids) for ids in features["input_ids"]]
-    sampler = LengthGroupedSampler(lengths, together, settings.seed)
-    loader = make_loader(features, model, tokenizer, size, sampler)
+        features, evaluation = _make_features(tokenizer, data, settings)
+    windows = (features, evaluation)
+    sampler, loaders = _make_loaders(accelerator, model, tokenizer, windows, settings)
+    collate = loaders[0].collate_fn
     set_seed(settings.seed, device_specific=True)  # each process drops out other units
     optimizer = torch.optim.AdamW(
         decay_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
     )
-    eval_size = settings.eval_batch_size or 4 * size
-    scored = [make_loader(evaluation, model, tokenizer, eval_size)] if evaluation else []
-    model, optimizer, loader, *scored = accelerator.prepare(model, optimizer, loader, *scored)
+    model, optimizer, loader, *scored = accelerator.prepare(model, optimizer, *loaders)
     plan = plan_steps(
         len(features),
         size,
@@ -157,6 +192,11 @@ def start_run(
     warmup = settings.warmup_steps
     warmup = int(warmup) if warmup >= 1 else math.ceil(plan.total * warmup)
     scheduler = get_linear_schedule_with_warmup(optimizer, warmup, plan.total)
+    together = size * settings.gradient_accumulation_steps * processes
+    compiled = should_compile(settings, accelerator.device, plan.total * together)
+    if compiled:
+        batch = collate([loaders[0].dataset[i] for i in range(min(2, len(features)))])
+        compiled = compile_model(accelerator.unwrap_model(model), batch)
     run = Run(
         accelerator,
         model,
@@ -169,6 +209,7 @@ def start_run(
         (*scored, evaluation, data["validation"]) if evaluation else None,
         settings,
         folder,
+        compiled,
         loss_since=torch.zeros((), device=accelerator.device),
     )
     _keep_weights_readable(accelerator)
@@ -192,15 +233,13 @@ def epoch_batches(
     loader = run.accelerator.skip_first_batches(run.loader, skip) if skip else run.loader
     loader.set_epoch(epoch)
     run.sampler.set_epoch(epoch)  # wrapped samplers are not reached by the loader
-    widths = batch_widths(run.plan, run.sampler.lengths[list(run.sampler)])
-    fill = WindowCollator(run.tokenizer).fill
     batches, first = iter(loader), []
     if skip:
         with torch.random.fork_rng(devices=[]):
             first = [next(batches)]
     for number, batch in enumerate(itertools.chain(first, batches), skip):
         own, weight = own_share(run.plan, number, run.accelerator.process_index)
-        yield number, fit_batch(batch, own, int(widths[number]), fill), weight
+        yield number, fit_batch(batch, own), weight
 
 # %% ../nbs/inside/loop_steps.ipynb #log-code
 def log_loss(
@@ -389,8 +428,8 @@ def finish_run(
 
 def _write_model(run: Run, result: FineTuneResult, kept: Path, about: dict) -> None:
     "The files of the kept checkpoint, and what was measured"
-    precision = {"mixed_precision": run.accelerator.mixed_precision}
-    card = model_card(result, about | run.settings.used() | precision)
+    chosen = {"mixed_precision": run.accelerator.mixed_precision, "compile": run.compiled}
+    card = model_card(result, about | run.settings.used() | chosen)
     with whole_or_absent(run.folder.path) as staging:
         for file in run_files(kept):
             shutil.copy(file, staging)

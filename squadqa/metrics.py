@@ -61,6 +61,8 @@ def f1(
     return max(token_f1(words, normalize_answer(gold).split()) for gold in golds)
 
 # %% ../nbs/course/06_metrics.ipynb #match-ids
+#| code-fold: true
+#| code-summary: "Show the code"
 def by_id(
     predictions: dict[str, str] | Iterable[dict],  # {id: text}, or id and prediction_text
 ) -> dict[str, str]:  # {id: text}
@@ -145,6 +147,8 @@ def squad_scores(
     return {"exact_match": 100 * float(np.mean(exact)), "f1": 100 * float(np.mean(shared))}
 
 # %% ../nbs/course/06_metrics.ipynb #squad-metric
+#| code-fold: true
+#| code-summary: "Show the code"
 _ANSWERS = {
     "text": datasets.List(datasets.Value("string")),
     "answer_start": datasets.List(datasets.Value("int32")),
@@ -205,6 +209,8 @@ def compute_metrics(
     return squad_scores(answers, examples)
 
 # %% ../nbs/course/06_metrics.ipynb #v2-f1
+#| code-fold: true
+#| code-summary: "Show the code"
 def f1_v2(
     prediction: str,  # the answer; "" for none
     golds: Sequence[str],  # from `golds_v2`
@@ -221,7 +227,7 @@ def golds_v2(
     "References that have words; [''] if none has."
     return [text for text in answers["text"] if normalize_answer(text)] or [""]
 
-# %% ../nbs/course/06_metrics.ipynb #best-threshold
+
 def best_threshold(
     no_answer_scores: Sequence[float] | np.ndarray,  # per example: the larger, the likelier none
     scores: Sequence[float] | np.ndarray,  # per example: what its predicted text scores, 0..1
@@ -245,7 +251,7 @@ def best_threshold(
     threshold = ordered[best - 1] if best else below_all
     return 100 * float(totals[best]) / len(ordered), float(threshold)
 
-# %% ../nbs/course/06_metrics.ipynb #v2-scores
+
 def _v2_means(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray) -> dict[str, float]:
     "Means in percent over all questions, over those with an answer, and over those without"
     everything = np.full(len(exact), True)
@@ -283,7 +289,7 @@ def squad_v2_scores(
         scores[f"best_{name}"], scores[f"best_{name}_thresh"] = best_threshold(values, each, empty)
     return scores
 
-# %% ../nbs/course/06_metrics.ipynb #v2-metric
+
 class SquadV2Metric(_RowMetric):
     "SQuAD v2.0 with the inputs and outputs of `evaluate.load('squad_v2')`, without a network."
 

@@ -16,10 +16,11 @@ MOVED = {
     "demo": {"": "PRIVATE"},
     "distributed": {
         "processes": (
-            "StepPlan gather_logits make_accelerator merge_shards open_processes own_share "
+            "StepPlan make_accelerator merge_shards open_processes own_share "
             "plan_steps quiet_others"
         ),
-        "batching": "batch_widths fit_batch length_chunks make_loader",
+        "batching": "fit_batch gather_logits length_chunks make_loader",
+        "batching.window_loss": "batch_widths",
         "evaluation.evaluate_model": "answer_shard evaluate_sharded",
     },
     "generative": {

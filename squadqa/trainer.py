@@ -21,7 +21,17 @@ from transformers import (
 )
 
 from .arguments import choose_hyperparameters
-from .batching import LengthGroupedSampler, WindowCollator, longest_first, make_features
+from squadqa.batching import (
+    LengthGroupedSampler,
+    WindowCollator,
+    WindowTable,
+    longest_first,
+    make_features,
+    width_step,
+    window_lengths,
+    window_loss,
+    without_labels,
+)
 from .checkpoints import open_run, unheard_is_fine
 from .evaluation import prepare_evaluation_features
 from .hub import describe_run, open_push
@@ -29,6 +39,7 @@ from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .results import FineTuneResult
 from squadqa.training import (
+    CompileFirst,
     Diverged,
     load_for_training,
     read_columns,
@@ -37,26 +48,46 @@ from squadqa.training import (
 )
 
 # %% ../nbs/course/07_trainer.ipynb #qa-trainer
+#| code-fold: true
+#| code-summary: "Show the code"
 class QATrainer(Trainer):
     "`Trainer` with batches of similar length, in an order that a resumed run repeats."
 
-    def get_train_dataloader(self) -> DataLoader:
+    compiled = False  # does `torch.compile` run the model?
+
+    def window_loader(self, dataset, batch_size: int, **options) -> DataLoader:
+        "Batches of the columns that the model reads."
         args = self.args
-        together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-        self.sampler = LengthGroupedSampler(lengths, together, args.data_seed)
+        columns = read_columns(self.model, dataset).column_names
         loader = DataLoader(
-            self.train_dataset,
-            batch_size=args.train_batch_size,
-            sampler=self.sampler,
+            WindowTable(dataset, columns),
+            batch_size=batch_size,
             collate_fn=self.data_collator,
-            drop_last=args.dataloader_drop_last,
             num_workers=args.dataloader_num_workers,
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
             pin_memory=args.dataloader_pin_memory,
+            **options,
         )
         return self.accelerator.prepare(loader)
+
+    def get_train_dataloader(self) -> DataLoader:
+        args = self.args
+        together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        lengths = window_lengths(self.train_dataset)
+        self.sampler = LengthGroupedSampler(lengths, together, args.data_seed)
+        options = {"sampler": self.sampler, "drop_last": args.dataloader_drop_last}
+        return self.window_loader(self.train_dataset, args.train_batch_size, **options)
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.window_loader(dataset, self.args.eval_batch_size)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        "The loss of the head, without its padding."
+        output = model(**without_labels(inputs))
+        loss = window_loss(output, inputs)
+        return (loss, output) if return_outputs else loss
 
 
 class EpochOrder(TrainerCallback):
@@ -74,9 +105,11 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
     data: DatasetDict,  # train, and validation if there is one
     args: TrainingArguments,  # from `training_arguments`
+    pad_to_multiple_of: int | None = None,  # tokens; None: 64 on a GPU, 8 on a CPU
     **options,  # max_length, stride, padding of `tokenize_windows`
 ) -> QATrainer:  # ready to train
     "Features, collator, metric and callbacks around a model."
+    multiple = pad_to_multiple_of or width_step(args.device)
     train = make_features(data["train"], prepare_train_features, tokenizer, **options)
     evaluation = None
     if "validation" in data:
@@ -93,7 +126,7 @@ def build_trainer(
     trainer = QATrainer(
         model,
         args,
-        data_collator=WindowCollator(tokenizer),
+        data_collator=WindowCollator(tokenizer, multiple, options.get("max_length")),
         train_dataset=read_columns(model, train),
         eval_dataset=evaluation,
         processing_class=tokenizer,
@@ -111,6 +144,7 @@ def fine_tune(
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
     output_dir: str | Path,  # a new or empty folder for checkpoints, model and results
     *,
+    recipe: str | None = None,  # "fast": large batches; None: the model's own, or the course's
     epochs: float | None = None,  # passes over the training windows; None, here and below: recipe
     learning_rate: float | None = None,  # at the top of the schedule
     weight_decay: float | None = None,  # AdamW; not for biases and normalisation weights
@@ -130,6 +164,7 @@ def fine_tune(
     "Fine-tune and keep the weights with the best F1; settings that are not given are the recipe's."
     settings = choose_hyperparameters(
         model,
+        recipe,
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -147,7 +182,9 @@ def fine_tune(
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)
         push = open_push(folder, push_to_hub, settings)
         args = training_arguments(folder.path, settings, "validation" in data)
-        trainer = build_trainer(model, tokenizer, data, args, **settings.windows)
+        options = settings.windows | {"pad_to_multiple_of": settings.pad_to_multiple_of}
+        trainer = build_trainer(model, tokenizer, data, args, **options)
+        trainer.add_callback(CompileFirst(trainer, settings))
         return run_training(trainer, data, folder, settings, about, push)
 
 # %% ../nbs/course/07_trainer.ipynb #moved-names

@@ -467,9 +467,9 @@ def test_fewer_bits(tiny_folder):
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"dtype": "int4"}, "dtype='int4' is none of"),
-        ({"dtype": "int8"}, "dtype='int8' is gone.*'bfloat16'"),
-        ({"backend": "jax"}, "backend='jax' is not available, only 'torch'"),
+        ({"dtype": "int4"}, "'torch' computes in 'float32' or 'bfloat16'.*not in dtype='int4'"),
+        ({"dtype": "int8"}, "not in dtype='int8'; backend='onnx' has int8"),
+        ({"backend": "jax"}, "backend='jax' is not known: choose one of 'torch', 'onnx', 'openv"),
     ],
 )
 def test_engines_that_are_not_there(options, said, tiny_folder):
