@@ -72,9 +72,10 @@ def check_backend(
         known = " or ".join(map(repr, BACKENDS[backend]))
         why = _WHY_NOT.get((backend, name), "")
         raise ValueError(f"backend={backend!r} computes in {known}, not in dtype={name!r}{why}")
+    place = None if device is None else pick_device(device)
     if backend == "torch":
         return
-    if device is not None and pick_device(device).type != "cpu":
+    if place is not None and place.type != "cpu":
         raise ValueError(
             f"backend={backend!r} computes on the CPU: leave out device={str(device)!r}, "
             "or use backend='torch'"

@@ -156,6 +156,7 @@ def run_settings(
         "columns": columns or {},
         "model": qa.name,
         "weights": qa.fingerprint[:16],
+        "backend": qa.backend,
         "dtype": str(qa.dtype),
         "null_threshold": qa.null_threshold,
         "chunk": chunk,

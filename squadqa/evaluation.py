@@ -16,7 +16,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .batching import length_chunks, predict_logits
+from .batching import Engine, length_chunks, predict_logits
 from .files import replace_file
 from .labeling import label_windows, model_inputs
 from .metrics import squad_scores
@@ -55,12 +55,20 @@ CHUNK = 64  # examples that share batches
 
 
 def _answer_chunk(
-    model, tokenizer, examples: Dataset, windows: dict, batch_size: int, n_best: int, decoding: dict
+    engine,
+    tokenizer,
+    examples: Dataset,
+    windows: dict,
+    batch_size: int,
+    n_best: int,
+    decoding: dict,
 ) -> list[tuple[dict, list[dict]]]:
     "Prediction and n-best answers of each example of a chunk"
     columns = prepare_validation_features(examples[:], tokenizer, padding=False, **windows)
     features = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    starts, ends = predict_logits(model, features, tokenizer, batch_size=batch_size, progress=False)
+    starts, ends = predict_logits(
+        engine, features, tokenizer, batch_size=batch_size, progress=False
+    )
     longest = decoding["max_answer_length"]
     best = n_best_answers(
         starts, ends, features, examples, n_best=n_best, max_answer_length=longest
@@ -81,6 +89,7 @@ def evaluate_model(
     max_answer_length: int = 30,  # tokens in the longest answer
     search: str = "exact",  # "exact": every valid span; "n_best": the course's rule
     device: str | int | torch.device | None = None,  # None: a GPU if there is one
+    engine: Engine | None = None,  # from `open_engine`, for this model; None: PyTorch on the device
     progress: bool = True,  # show a bar, on the main process
 ) -> Evaluation:  # the same on every process of a launch
     "Answer every example and score the answers."
@@ -88,9 +97,8 @@ def evaluate_model(
     if not len(examples):
         raise ValueError("there are no examples to evaluate")
     start = time.perf_counter()
-    place = pick_device(device)
     state = open_processes()
-    model = model.to(place)
+    opened = engine or model.to(pick_device(device))
     windows = {"max_length": max_length, "stride": stride}
     decoding = {"max_answer_length": max_answer_length, "search": search}
     pairs = zip(examples["question"], examples["context"])
@@ -105,7 +113,7 @@ def evaluate_model(
     found: list[tuple[int, tuple]] = []
     for rows in bar:
         some = examples.select(rows)
-        answers = _answer_chunk(model, tokenizer, some, windows, batch_size, n_best, decoding)
+        answers = _answer_chunk(opened, tokenizer, some, windows, batch_size, n_best, decoding)
         found += zip(rows.tolist(), answers)
     merged = merge_shards(found)
     predictions = [prediction for prediction, _ in merged]
