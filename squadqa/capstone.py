@@ -134,8 +134,6 @@ def write_project(
     return folder
 
 # %% ../nbs/course/10_capstone.ipynb #card-sections
-#| code-fold: true
-#| code-summary: "Show the code"
 def card_sections(
     card: str,  # Markdown
 ) -> dict[str, str]:  # heading, in small letters -> the text below it, with deeper headings
@@ -158,8 +156,6 @@ def card_sections(
     return {name: text.strip() for name, text in sections.items()}
 
 # %% ../nbs/course/10_capstone.ipynb #project-code
-#| code-fold: true
-#| code-summary: "Show the code"
 class _NotJudged(ValueError):
     "A check has nothing to look at, because another one failed."
 
@@ -219,8 +215,6 @@ def _figure(values, name: str) -> float:
     return float(value)
 
 # %% ../nbs/course/10_capstone.ipynb #data-checks
-#| code-fold: true
-#| code-summary: "Show the code"
 LEAST = {"questions": 20, "validation": 8}  # in both parts together, and in the part that scores
 
 
@@ -273,8 +267,6 @@ def _predictions(project) -> str:
     return f"{len(examples)} questions have an answer before and after, from their contexts"
 
 # %% ../nbs/course/10_capstone.ipynb #figure-checks
-#| code-fold: true
-#| code-summary: "Show the code"
 def _true_results(project) -> dict:
     answers = project["predictions.json"], project["baseline.json"]
     return tell_results(project["validation.json"], *answers)
@@ -323,8 +315,6 @@ def _verdict(project) -> str:
     return f"the verdict, {true!r}, is that of a paired test"
 
 # %% ../nbs/course/10_capstone.ipynb #findings
-#| code-fold: true
-#| code-summary: "Show the code"
 CARD = {  # what a card names -> its headings
     "data": ("data",),
     "licence": ("licence", "license"),
@@ -383,8 +373,6 @@ class Finding:
         return f"{self.earned:3}/{self.points:<3} {self.check:12} {state:11} {message}"
 
 # %% ../nbs/course/10_capstone.ipynb #grade
-#| code-fold: true
-#| code-summary: "Show the code"
 def _judge(project: _Project, check: Callable) -> tuple[bool | None, str]:
     "Whether one check passes, and what it says"
     try:

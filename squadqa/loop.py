@@ -70,8 +70,6 @@ def train_steps(
     bar.close()
 
 # %% ../nbs/course/08_accelerate.ipynb #train-loop
-#| code-fold: true
-#| code-summary: "Show the code"
 def train_loop(
     model: str | Path | PreTrainedModel,  # a preset, a Hub id, a folder, or a model
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits

@@ -61,8 +61,6 @@ def f1(
     return max(token_f1(words, normalize_answer(gold).split()) for gold in golds)
 
 # %% ../nbs/course/06_metrics.ipynb #match-ids
-#| code-fold: true
-#| code-summary: "Show the code"
 def by_id(
     predictions: dict[str, str] | Iterable[dict],  # {id: text}, or id and prediction_text
 ) -> dict[str, str]:  # {id: text}
@@ -147,8 +145,6 @@ def squad_scores(
     return {"exact_match": 100 * float(np.mean(exact)), "f1": 100 * float(np.mean(shared))}
 
 # %% ../nbs/course/06_metrics.ipynb #squad-metric
-#| code-fold: true
-#| code-summary: "Show the code"
 _ANSWERS = {
     "text": datasets.List(datasets.Value("string")),
     "answer_start": datasets.List(datasets.Value("int32")),
@@ -209,8 +205,6 @@ def compute_metrics(
     return squad_scores(answers, examples)
 
 # %% ../nbs/course/06_metrics.ipynb #v2-f1
-#| code-fold: true
-#| code-summary: "Show the code"
 def f1_v2(
     prediction: str,  # the answer; "" for none
     golds: Sequence[str],  # from `golds_v2`

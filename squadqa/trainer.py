@@ -48,8 +48,6 @@ from squadqa.training import (
 )
 
 # %% ../nbs/course/07_trainer.ipynb #qa-trainer
-#| code-fold: true
-#| code-summary: "Show the code"
 class QATrainer(Trainer):
     "`Trainer` with batches of similar length, in an order that a resumed run repeats."
 

@@ -174,6 +174,13 @@ def test_solutions_and_installation_are_folded(made):
     assert installs == len(LESSONS) and solutions >= 2 * len(LESSONS)
 
 
+def test_a_cell_that_is_folded_in_jupyterlab_is_folded_on_the_site():
+    hidden = {"jupyter": {"source_hidden": True}}
+    for metadata in (hidden, {}):
+        cell = site.nbformat.v4.new_code_cell("#| export\ndef f(): ...", metadata=metadata)
+        assert site.code_cell(cell).source.startswith("#| code-fold: true") == bool(metadata)
+
+
 def test_exported_code_stands_once(made):
     "No documentation is put above code that says the same."
     text = "\n".join((made / name).read_text(encoding="utf-8") for name in BOOKS)

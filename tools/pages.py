@@ -88,11 +88,18 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         fold(cell, "Install squadqa where it is missing")
     elif "export" in found and is_helper(cell.source):
         fold(cell, "Imports and helpers")
+    elif is_folded(cell) and "code-fold" not in found:
+        fold(cell, "Show the code")
     return cell
 
 
 def fold(cell: nbformat.NotebookNode, summary: str) -> None:
     cell.source = f'#| code-fold: true\n#| code-summary: "{summary}"\n{cell.source}'
+
+
+def is_folded(cell: nbformat.NotebookNode) -> bool:
+    "Is the cell folded in JupyterLab? An exported one says so in its metadata, not in its source."
+    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
 
 
 def is_helper(source: str) -> bool:
