@@ -9,9 +9,9 @@ __all__ = ['answer_chars', 'token_span', 'label_windows', 'model_inputs', 'windo
 from collections.abc import Sequence
 
 import numpy as np
-from .pairs import ContextTokens, PairWindows, Window, cut_pairs, pad_windows
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from .pairs import ContextTokens, PairWindows, Window, cut_pairs, pad_windows
 from .windows import context_index, context_span, find_cls
 
 # %% ../nbs/course/03_labeling.ipynb #answer-span

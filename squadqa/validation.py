@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from .pairs import ContextTokens, PairWindows, cut_pairs, pad_windows
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from .pairs import ContextTokens, PairWindows, cut_pairs, pad_windows
 from .windows import context_index, find_cls
 
 # %% ../nbs/course/04_validation.ipynb #context-offsets
