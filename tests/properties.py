@@ -1,13 +1,12 @@
 """Properties that hold for every text: generated questions, contexts and answers.
 
-Each takes a tokenizer and one case. `test_properties.py` tries a few dozen cases, always the same
-ones; `tools/fuzz.py` tries as many as it is told, new ones each time.
+Each takes a tokenizer and one case, which is made by chance. `test_properties.py` lets hypothesis
+choose, a few dozen cases that are always the same; `tools/fuzz.py` tries as many as it is told.
 """
 
-import random
+from random import Random
 
 import numpy as np
-from hypothesis import strategies as st
 
 from squadqa.answering import make_windows, pair_layout, tokenize_contexts
 from squadqa.labeling import answer_chars, label_windows, prepare_train_features
@@ -22,43 +21,53 @@ SIGNS = (
     "éèüßøåñçœ ÀÉÎÕÜ αβγδ Ωμέγα абвгд שלום مرحبا हिन्दी 日本語の文 中文字符 한국어 ไทย "
     "🙂🛥️👩‍👩‍👧🇳🇴 ﬁﬂ ½ ² µ \u00ad\u200b\u200d\u202e\u2028\ufeff\u0301e\u0308 \u1680\u3000"
 )
-any_sign = st.characters(codec="utf-8", exclude_characters="\x00")
 
 
 def make_words(count: int = 4000) -> list[str]:
     "Words of these signs, the same each time: drawing whole words is much faster than signs"
-    chance = random.Random(42)
+    chance = Random(42)
     signs = sorted(set(SIGNS))
     return ["".join(chance.choices(signs, k=chance.randint(1, 12))) for _ in range(count)]
 
 
-made = st.sampled_from(make_words())
-words = st.one_of(made, made, made, st.text(any_sign, min_size=1, max_size=6))
-texts = st.lists(words, min_size=1, max_size=24).map(" ".join)
+WORDS = make_words()
 
 
-@st.composite
-def questions_with_answers(draw):
-    "A question, a context, and the place of an answer in it."
-    context = draw(texts.filter(str.strip))
-    question = draw(st.lists(words, min_size=1, max_size=5).map(" ".join).filter(str.strip))
-    start = draw(st.integers(0, len(context) - 1))
-    end = draw(st.integers(start + 1, min(len(context), start + 40)))
-    answers = {"text": [context[start:end]], "answer_start": [start]}
-    return question, context, answers
+def any_sign(chance: Random) -> str:
+    "Any character but NUL and the halves of pairs"
+    code = chance.randint(1, 0x10FFFF - 0x800)
+    return chr(code if code < 0xD800 else code + 0x800)
+
+
+def make_text(chance: Random, most: int = 24) -> str:
+    "Words of our signs, every fourth of any signs; never white space alone"
+    words = ["0"]
+    for _ in range(chance.randint(0, most - 1)):
+        if chance.randint(0, 3):
+            words.append(chance.choice(WORDS))
+        else:
+            words.append("".join(any_sign(chance) for _ in range(chance.randint(1, 6))))
+    return " ".join(words[1:]).strip() or chance.choice(WORDS).strip() or words[0]
+
+
+def make_case(chance: Random) -> tuple[str, str, dict]:
+    "A question, a context, and an answer in it."
+    context, question = make_text(chance), make_text(chance, most=5)
+    start = chance.randint(0, len(context) - 1)
+    end = chance.randint(start + 1, min(len(context), start + 40))
+    return question, context, {"text": [context[start:end]], "answer_start": [start]}
+
+
+def make_size(chance: Random) -> tuple[int, int]:
+    "How much longer than the smallest window, and how much of that the windows share."
+    more = chance.randint(0, 40)
+    return more, chance.randint(0, more)
 
 
 def smallest(tokenizer, question: str) -> int:
     "The shortest window that leaves this question room for one token of the context."
     ids = tokenizer(question.strip(), add_special_tokens=False)["input_ids"]
     return len(ids) + tokenizer.num_special_tokens_to_add(pair=True) + 1
-
-
-@st.composite
-def lengths(draw):
-    "How much longer than the smallest window, and how much of that the windows share."
-    more = draw(st.integers(0, 40))
-    return more, draw(st.integers(0, more))
 
 
 def windows_of(tokenizer, question, context, size):
@@ -136,12 +145,11 @@ def a_perfect_model(tokenizer, case, size):
     alone = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
     first, last = answer_chars(answers)
     touched = [(a, b) for a, b in alone["offset_mapping"] if a < last and b > first]
-    start, end = min(a for a, _ in touched), max(b for _, b in touched)
-    while context[start].isspace():
-        start += 1
-    while context[end - 1].isspace():
-        end -= 1
-    assert (found["start"], found["end"]) == (start, end)
+    assert min(a for a, _ in touched) <= found["start"]  # at most as wide as the tokens
+    assert found["end"] <= max(b for _, b in touched)
+    known = {p for a, b in touched for p in range(max(a, first), min(b, last))}
+    known = {p for p in known if not context[p].isspace()}
+    assert known <= set(range(found["start"], found["end"]))
 
 
 def one_and_many(tokenizer, cases, size):
@@ -188,15 +196,14 @@ def windows_or_a_sentence(tokenizer, question, context, length):
 
 # --- the search, against brute force
 
-scores = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 1.0, 3.0])  # ties on purpose
+SCORES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.0, 3.0)  # ties on purpose
 
 
-@st.composite
-def searches(draw):
-    n = draw(st.integers(1, 12))
-    rows = [draw(st.lists(scores, min_size=n, max_size=n)) for _ in "se"]
-    allowed = draw(st.lists(st.booleans(), min_size=n, max_size=n))
-    return np.array(rows, np.float32), np.array(allowed), draw(st.integers(1, 14))
+def make_search(chance: Random) -> tuple[np.ndarray, np.ndarray, int]:
+    "Start and end logits (2, tokens), which tokens are allowed, and the longest answer."
+    n = chance.randint(1, 12)
+    logits = np.array([[chance.choice(SCORES) for _ in range(n)] for _ in "se"], np.float32)
+    return logits, np.array([bool(chance.randint(0, 1)) for _ in range(n)]), chance.randint(1, 14)
 
 
 def the_search_is_brute_force(case):
@@ -218,19 +225,31 @@ def the_search_is_brute_force(case):
     assert (score[0, 0], first[0, 0], last[0, 0]) in spans
 
 
-ONE = {"case": questions_with_answers(), "size": lengths()}
-MANY = {"cases": st.lists(questions_with_answers(), min_size=2, max_size=4), "size": lengths()}
-ANY = {"question": texts.filter(str.strip), "context": texts, "length": st.integers(1, 60)}
+def one(chance: Random) -> dict:
+    return {"case": make_case(chance), "size": make_size(chance)}
 
-# what is promised: the function that checks it, and what its cases are drawn from
+
+def many(chance: Random) -> dict:
+    cases = [make_case(chance) for _ in range(chance.randint(2, 4))]
+    return {"cases": cases, "size": make_size(chance)}
+
+
+def any_length(chance: Random) -> dict:
+    question, context, _ = make_case(chance)
+    return {"question": question, "context": context, "length": chance.randint(1, 60)}
+
+
+def search(chance: Random) -> dict:
+    return {"case": make_search(chance)}
+
+
+# what is promised: the function that checks it, and what makes its cases
 OF_TOKENIZERS = {
-    "windows cover every token of the context": (windows_cover, ONE),
-    "labels hold the whole answer": (labels_round_trip, ONE),
-    "a perfect model gives the answer": (a_perfect_model, ONE),
-    "one and many are the same": (one_and_many, MANY),
-    "asking cuts the windows of training": (windows_of_both_kinds, ONE),
-    "windows or a sentence, never a panic": (windows_or_a_sentence, ANY),
+    "windows cover every token of the context": (windows_cover, one),
+    "labels hold the whole answer": (labels_round_trip, one),
+    "a perfect model gives the answer": (a_perfect_model, one),
+    "one and many are the same": (one_and_many, many),
+    "asking cuts the windows of training": (windows_of_both_kinds, one),
+    "windows or a sentence, never a panic": (windows_or_a_sentence, any_length),
 }
-OF_THE_SEARCH = {
-    "the exact search is brute force": (the_search_is_brute_force, {"case": searches()})
-}
+OF_THE_SEARCH = {"the exact search is brute force": (the_search_is_brute_force, search)}
