@@ -452,7 +452,7 @@ def gather_logits(
         parts.append(accelerator.gather_for_metrics(both).to("cpu", non_blocking=queued))
         losses.append(accelerator.gather_for_metrics(loss))
     model.train()
-    loss = float(torch.cat(losses).mean())
+    loss = float(torch.cat(losses).cpu().numpy().mean())
     if queued:
         torch.cuda.synchronize()
     start_logits, end_logits = _stack([part.numpy().swapaxes(0, 1) for part in parts])
