@@ -124,7 +124,7 @@ def split_of(
         return "test"
     return "validation" if {"validation", "valid", "val", "dev", "eval"} & set(words) else "train"
 
-# %% ../nbs/course/01_data.ipynb #load-folder
+
 def split_files(
     path: str | Path,  # a folder of data files, or one file
 ) -> dict[str, Path]:  # split -> file
@@ -181,7 +181,7 @@ def load_hub(
         {split: _five_columns(rows, f"{name} ({split})") for split, rows in data.items()}
     )
 
-# %% ../nbs/course/01_data.ipynb #load-squad
+
 def _sample_files(version: str = "1.1") -> dict[str, Path]:
     folder = Path(str(files("squadqa"))) / "sample"
     return {
@@ -324,7 +324,7 @@ class DataReport:
             lines += [f"  {message}" for message in self.offenders[kind]]
         return "\n".join(lines + (["no problem found"] if self.ok else []))
 
-# %% ../nbs/course/01_data.ipynb #check-examples
+
 def _check_row(row: Row, split: str, report: DataReport) -> dict:
     "Count one example and note what is wrong with it; gives the example"
     example, wrong = _as_example(row)
@@ -360,7 +360,7 @@ def check_examples(
     report.contexts = len(contexts)
     return report
 
-# %% ../nbs/course/01_data.ipynb #error-message
+
 def error_message(
     function: Callable,  # what should refuse its arguments
     *args,
