@@ -25,6 +25,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .batching import Engine, TorchEngine
+from .checkpoints import find_damage, seal_checkpoint
 from .models import max_tokens, resolve_model
 from .processes import cast, pick_device
 
@@ -58,6 +59,16 @@ def dtype_name(
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
+def _require_bfloat16() -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ValueError(
+            "dtype='bfloat16': this processor has no bfloat16 arithmetic (AVX512-BF16 or AMX), "
+            "so it would be slow; leave it out"
+        )
+
+
 def check_backend(
     backend: str,  # one of `BACKENDS`
     dtype: str | torch.dtype | None = None,  # None: the engine's usual one
@@ -85,6 +96,8 @@ def check_backend(
         raise ValueError(
             f'backend={backend!r} needs {" and ".join(missing)}: pip install "squadqa[{backend}]"'
         )
+    if backend == "openvino" and name == "bfloat16":
+        _require_bfloat16()
 
 # %% ../nbs/inside/backends.ipynb #export-onnx
 OUTPUTS = ("start_logits", "end_logits")
@@ -144,7 +157,8 @@ def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return kind + lines[0][:200] if lines else type(error).__name__
 
 
 def _write_onnx(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
@@ -241,18 +255,11 @@ class OpenVinoEngine:
         self,
         file: str | Path,  # from `export_onnx`
         max_tokens: int | None = None,  # in a window; None: any number
-        dtype: str | None = None,  # "bfloat16", where the processor has it; None: float32
+        dtype: str | None = None,  # "bfloat16" or "float32"; None: float32
     ):
         import openvino
 
         core = openvino.Core()
-        if dtype == "bfloat16" and "BF16" not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
-            raise ValueError(
-                "dtype='bfloat16': this processor has no bfloat16 arithmetic (AVX512-BF16 or AMX); "
-                "leave it out"
-            )
         config = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -369,6 +376,7 @@ def engine_file(
             quantize_onnx(source, staging / "model.onnx")
         else:
             export_onnx(model, tokenizer, staging / "model.onnx")
+        seal_checkpoint(staging, {"torch": torch.__version__, "weights": digest})
     if place != places[-1]:
         _drop_others(folder)
     return folder / "model.onnx"
@@ -398,6 +406,16 @@ def _tell_faster() -> None:
         _logger.info("on a CPU, backend='openvino' is installed and usually faster than PyTorch")
 
 
+def _open_file(backend: str, kind: str, file: Path, model: PreTrainedModel, tokenizer) -> Engine:
+    "An engine with a file that is whole and computes what PyTorch does; else a `ValueError`"
+    damage = find_damage(file.parent, thorough=True)
+    if damage:
+        raise ValueError(damage)
+    engine = _ENGINES[backend](file, max_tokens(model), kind)
+    _check_logits(engine, model, tokenizer, _TOLERANCE[kind])
+    return engine
+
+
 def open_engine(
     model: PreTrainedModel,  # with a trained question-answering head; set to evaluation
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
@@ -419,17 +437,16 @@ def open_engine(
     model = cast(model.to("cpu"), "float32")
     kind = dtype_name(dtype) or "float32"
     digest = fingerprint(model, tokenizer)
-    for last in (False, True):
-        options = {"int8": kind == "int8", "name": name, "digest": digest}
+    options = {"int8": kind == "int8", "name": name, "digest": digest}
+    file = engine_file(model, tokenizer, **options)
+    try:
+        return _open_file(backend, kind, file, model, tokenizer)
+    except Exception as e:
+        _logger.warning("%s is not right (%s): it is made again", file, _root_cause(e))
+    for made in file.parent.parent.glob(f"*-{digest[:32]}"):
+        shutil.rmtree(made)
+    try:
         file = engine_file(model, tokenizer, **options)
-        try:
-            engine = _ENGINES[backend](file, max_tokens(model), kind)
-            _check_logits(engine, model, tokenizer, _TOLERANCE[kind])
-            return engine
-        except Exception as e:
-            if last:
-                raise ValueError(f"backend={backend!r} cannot be used: {_root_cause(e)}") from e
-            _logger.warning("%s is not right (%s): it is made again", file, _root_cause(e))
-        for other in file.parent.parent.glob(f"*-{digest[:32]}"):
-            shutil.rmtree(other)
-    raise AssertionError("the loop above returns or raises")
+        return _open_file(backend, kind, file, model, tokenizer)
+    except Exception as e:
+        raise ValueError(f"backend={backend!r} cannot be used: {_root_cause(e)}") from e

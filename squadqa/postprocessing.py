@@ -89,7 +89,7 @@ def course_spans(
     found = first[window, i, 0], last[window, 0, j], flat[window, best]
     return tuple(values[:, None] for values in found)
 
-# %% ../nbs/course/05_postprocessing.ipynb #find-spans
+
 def find_spans(
     start_logits: np.ndarray,  # (windows, tokens)
     end_logits: np.ndarray,  # (windows, tokens)
@@ -154,7 +154,7 @@ def _arrow_rows(features) -> "pa.ListArray":
     pairs = [feature["offset_mapping"] for feature in features]
     return pa.array(pairs, pa.list_(pa.list_(pa.int64())))
 
-# %% ../nbs/course/05_postprocessing.ipynb #windows-of
+
 def _column(rows, name: str, default=None) -> list:
     "A column of a data set or of a list of dicts"
     if hasattr(rows, "column_names"):
