@@ -1,7 +1,7 @@
 """Fine-tune minilm on the SQuAD training part and score it on the whole v1.1 validation set, with
 the commands that users run.
 
-    SQUADQA_DATA=... python benchmarks/fine_tune.py [RUN_FOLDER]
+    SQUADQA_DATA=... python -m benchmarks.fine_tune [RUN_FOLDER]
 
 A run that is complete in RUN_FOLDER is not repeated, only scored and recorded.
 """
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from machine import machine
+from benchmarks.harness import machine
 
 HERE = Path(__file__).parent
 

@@ -1,7 +1,7 @@
 """Fine-tune the starter on questions with and without an answer, and see what a searched threshold
 is worth.
 
-    python benchmarks/no_answer.py --data FOLDER --output runs/no-answer [--epochs 1
+    python -m benchmarks.no_answer --data FOLDER --output runs/no-answer [--epochs 1
     --learning-rate 1e-4]
 
 FOLDER holds train-v1.1-part.json and dev-v2.0-part.json. The v2.0 articles are sorted by title;
@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from datasets import DatasetDict, concatenate_datasets
-from machine import machine
 
+from benchmarks.harness import machine
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model
 from squadqa.models import load_model, load_tokenizer

@@ -1,82 +1,56 @@
-"""Time decoding and scoring of the whole v1.1 validation set against a literal loop by the course's
-rule.
+"""From logits to answers: squadqa's searches, the course's loop, run_qa's post-processing."""
 
-SQUADQA_DATA=... python benchmarks/postprocessing.py
-"""
+from benchmarks.harness import Measured, Settings, Target, in_turns
+from benchmarks.material import likely_logits, mapped, quiet, tokenizer_of, validation_set
+from benchmarks.references import course_answers, run_qa_answers
 
-import json
-import os
-import sys
-import time
-from pathlib import Path
-from statistics import median
-
-import numpy as np
-from machine import machine
-
-from squadqa.data import load_squad
-from squadqa.metrics import squad_scores
-from squadqa.models import load_tokenizer
-from squadqa.postprocessing import n_best_answers, postprocess
-from squadqa.validation import prepare_validation_features
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests"))
-from test_postprocessing import course_loop, peaky_logits  # noqa: E402
+COURSE = "the course's loop"
+RUN_QA = "run_qa's post-processing"
+EXACT = "postprocess(search='exact')"
+N_BEST = "postprocess(search='n_best')"
+MANY = "n_best_answers, 20 distinct answers each"
 
 
-def seconds(function, repeats: int) -> dict:
-    "Median, least and most wall seconds of several calls."
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return {
-        "median": round(median(times), 3),
-        "min": round(min(times), 3),
-        "max": round(max(times), 3),
-        "runs": repeats,
+def check_equal(logits, features, examples) -> None:
+    """By the same rule the same texts, and by the exact search a score that is never lower.
+    run_qa says "empty" where the course says ''."""
+    from squadqa.postprocessing import n_best_answers, postprocess
+
+    course = {a["id"]: a["prediction_text"] for a in course_answers(*logits, features, examples)}
+    run_qa, _ = run_qa_answers(*logits, features, examples)
+    ours = postprocess(*logits, features, examples, search="n_best")
+    exact = postprocess(*logits, features, examples)
+    best = n_best_answers(*logits, features, examples)
+    for by_rule, answer in zip(ours, exact, strict=True):
+        name = answer["id"]
+        assert by_rule["prediction_text"] == course[name]
+        assert run_qa[name] == (course[name] or "empty")
+        assert answer["score"] >= by_rule["score"]
+        assert best[name][0]["score"] == answer["score"]
+
+
+def measure(settings: Settings) -> Measured:
+    from squadqa.postprocessing import n_best_answers, postprocess
+    from squadqa.validation import prepare_validation_features
+
+    quiet()
+    examples, tokenizer = validation_set(settings), tokenizer_of(settings)
+    features = mapped(examples, prepare_validation_features, tokenizer=tokenizer)
+    logits = likely_logits(features, examples)
+    check_equal(logits, features, examples)
+    work = (*logits, features, examples)
+    variants = {
+        COURSE: lambda: course_answers(*work),
+        RUN_QA: lambda: run_qa_answers(*work),
+        EXACT: lambda: postprocess(*work),
+        N_BEST: lambda: postprocess(*work, search="n_best"),
+        MANY: lambda: n_best_answers(*work),
     }
-
-
-if __name__ == "__main__":
-    data = Path(os.environ["SQUADQA_DATA"])
-    dev = load_squad(data / "squad" / "dev-v1.1.json")["validation"]
-    tokenizer = load_tokenizer(data / "tokenizers" / "bert-base-cased")
-
-    def prepare():
-        return dev.map(
-            prepare_validation_features,
-            batched=True,
-            remove_columns=dev.column_names,
-            fn_kwargs={"tokenizer": tokenizer},
-        )
-
-    features = prepare()
-    start, end = peaky_logits(np.random.default_rng(0), features, dev)
-    answers = postprocess(start, end, features, dev)
-    figures = {
-        "prepare_validation_features through Dataset.map": seconds(prepare, 1),
-        "the course's loop, literally": seconds(lambda: course_loop(start, end, features, dev), 2),
-        "postprocess(search='n_best')": seconds(
-            lambda: postprocess(start, end, features, dev, search="n_best"), 5
-        ),
-        "postprocess(search='exact')": seconds(lambda: postprocess(start, end, features, dev), 5),
-        "n_best_answers(n_best=20)": seconds(lambda: n_best_answers(start, end, features, dev), 3),
-        "squad_scores": seconds(lambda: squad_scores(answers, dev), 5),
-    }
-    record = {
-        "what": f"{len(dev)} questions, {len(features)} windows (bert-base-cased, 384/128), "
-        "synthetic logits; wall seconds",
-        "seconds": figures,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
-    }
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "postprocessing.json").write_text(json.dumps(record, indent=1) + "\n")
-    slow = figures["the course's loop, literally"]["median"]
-    for name, t in figures.items():
-        print(
-            f"{name:50} {t['median']:8.3f} s   {slow / t['median']:6.1f} times as fast as the loop"
-        )
+    seconds, cpu = in_turns(variants, settings.rounds)
+    return Measured(
+        what=f"{len(examples)} questions, {len(features)} windows, made-up logits with peaks",
+        equal="texts by the course's rule; the exact search never scores lower",
+        seconds=seconds,
+        cpu_seconds=cpu,
+        targets=[Target(EXACT, COURSE, at_least=8), Target(EXACT, RUN_QA, at_least=20)],
+    )

@@ -1,7 +1,7 @@
 """Train the starter, the adapter that ships with the package, and score it on all of SQuAD's
 validation questions.
 
-    python benchmarks/starter.py --data FOLDER --output runs/starter [--epochs 4 --rank 64
+    python -m benchmarks.starter --data FOLDER --output runs/starter [--epochs 4 --rank 64
     --learning-rate 1e-3 --questions 0]
 
 FOLDER holds train-v1.1-part.json and dev-v1.1.json. The checkpoint is the one with the best F1
@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from datasets import DatasetDict
-from machine import machine
 from transformers import set_seed
 
+from benchmarks.harness import machine
 from squadqa.adapters import add_adapter, pack_adapter
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model

@@ -1,0 +1,1 @@
+"""Measurements: what squadqa costs, beside what it replaces. See README.md."""
