@@ -143,11 +143,14 @@ def _quiet() -> Iterator[None]:
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.CRITICAL)
+    silent = logging.NullHandler()  # or ONNX Runtime would set up logging for the whole program
+    logging.getLogger().addHandler(silent)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.getLogger().removeHandler(silent)
         for one, level in zip(loggers, levels):
             one.setLevel(level)
 
