@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerBase
 
 from .inference import chunks
-from .metrics import by_id, check_ids, exact_match, f1
+from .metrics import by_id, check_ids, exact_match, f1, golds_by_id
 from .windows import tokenize_windows
 
 # %% ../nbs/further/analysis.ipynb #per-question
@@ -27,14 +27,11 @@ METRICS = {"exact_match": "EM", "f1": "F1"}  # name of a score -> how people cal
 
 
 def per_question(
-    predictions: dict[str, str]
-    | Iterable[dict],  # {id: text}, or dicts with id and prediction_text
-    examples: Iterable[dict],  # dicts with id and answers
-) -> dict[
-    str, np.ndarray
-]:  # exact_match and f1: (questions,) each, 0..1, in the order of the examples
+    predictions: dict[str, str] | Iterable[dict],  # {id: text}, or id and prediction_text
+    examples: Iterable[dict],  # id, answers
+) -> dict[str, np.ndarray]:  # exact_match and f1, each (questions,), 0..1, in their order
     "What each question scores. The means are those of `squad_scores`."
-    texts, golds = by_id(predictions), [(e["id"], e["answers"]["text"]) for e in examples]
+    texts, golds = by_id(predictions), golds_by_id(examples)
     check_ids(texts, [i for i, _ in golds])
     return {
         name: np.array([score(texts[i], gold) for i, gold in golds])
@@ -134,9 +131,11 @@ def question_labels(
     examples = list(examples)
     if n_windows is not None and len(n_windows) != len(examples):
         raise ValueError(f"{len(examples)} examples, but {len(n_windows)} numbers of windows")
-    answerable = ["HasAns" if e["answers"]["text"] else "NoAns" for e in examples]
+    rows = [{"id": row} | e for row, e in enumerate(examples)]  # an id is not needed here
+    golds = [texts for _, texts in golds_by_id(rows)]
+    answerable = ["HasAns" if texts else "NoAns" for texts in golds]
     numbers: dict[str, tuple[Sequence[int], Sequence[int]]] = {
-        "answer length": ([_n_words(e["answers"]["text"]) for e in examples], LENGTHS),
+        "answer length": ([_n_words(texts) for texts in golds], LENGTHS),
         "context length": ([len(e["context"].split()) for e in examples], CONTEXTS),
     }
     if n_windows is not None:
@@ -368,12 +367,12 @@ def compare_predictions(
 
 # %% ../nbs/further/analysis.ipynb #confusion
 def answer_confusion(
-    predictions: dict[str, str]
-    | Iterable[dict],  # {id: text}, or dicts with id and prediction_text; '' for no answer
+    predictions: dict[str, str] | Iterable[dict],  # {id: text}, or of `postprocess`; '': none
     examples: Iterable[dict],  # id, answers
 ) -> np.ndarray:  # (2, 2) counts; rows: has an answer, has none; columns: predicted, silent
     "Who keeps silent when, whatever the answers are."
-    texts, has_answer = by_id(predictions), {e["id"]: bool(e["answers"]["text"]) for e in examples}
+    texts = by_id(predictions)
+    has_answer = {i: bool(golds) for i, golds in golds_by_id(examples)}
     check_ids(texts, has_answer)
     return np.array(
         [

@@ -22,6 +22,7 @@ from squadqa.metrics import (
     check_ids,
     exact_match,
     f1_v2,
+    golds_by_id,
     golds_v2,
     squad_v2_scores,
 )
@@ -81,10 +82,10 @@ def score_each(
     references: Iterable[dict],  # dicts with id and answers (two empty lists for no answer)
 ) -> ScoredAnswers:  # arrays, one entry per reference
     "Score every prediction by the v2.0 rule."
-    found, rows = list(predictions), [(r["id"], r["answers"]) for r in references]
+    found, rows = list(predictions), golds_by_id(references)
     texts, place = by_id(found), {p["id"]: n for n, p in enumerate(found)}
     check_ids(texts, [i for i, _ in rows])
-    pairs = [(texts[i], golds_v2(answers)) for i, answers in rows]
+    pairs = [(texts[i], golds_v2({"text": golds})) for i, golds in rows]
     exact, f1 = (
         np.array([score(*pair) for pair in pairs], float) for score in (exact_match, f1_v2)
     )
@@ -92,7 +93,7 @@ def score_each(
         score_differences(found)[[place[i] for i, _ in rows]],
         exact,
         f1,
-        np.array([bool(answers["text"]) for _, answers in rows]),
+        np.array([bool(golds) for _, golds in rows]),
         np.array([text != "" for text, _ in pairs]),
     )
 

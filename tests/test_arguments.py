@@ -9,7 +9,7 @@ import torch
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
 from squadqa.arguments import OWN, RECIPES, SAME_AS, Hyperparameters, choose_hyperparameters
-from squadqa.training import pick_precision, run_identity, training_arguments
+from squadqa.training import pick_precision, run_identity, should_compile, training_arguments
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = [one.name for one in fields(Hyperparameters) if one.type in (int, float, int | None)]
@@ -21,7 +21,11 @@ WRONG = {
     "batch_size": (0, -8, 2.5, True, "8"),
     "max_length": (0, -1, 128.0),
     "stride": (-1, NAN),
+    "recipe": ("slow", None, True),
     "padding": (True, "longest", None),
+    "pad_to_multiple_of": (0, -8, 2.5, True),
+    "compile": ("always", 1, None),
+    "workers": (-1, 1.5, True),
     "mixed_precision": ("half", True, None),
     "evaluate_every": ("often", 0, -5, 2.5, True, None),
     "eval_on_start": (1, "yes"),
@@ -98,7 +102,38 @@ def test_recipes():
     assert (small.learning_rate, small.batch_size, small.warmup_steps) == (2e-4, 16, 0.1)
     start = choose_hyperparameters("starter", batch_size=None, learning_rate=1e-3)
     assert (start.learning_rate, start.batch_size, start.warmup_steps) == (1e-3, 16, 0.1)
-    assert set(RECIPES) == {"bert", "minilm", "starter"}
+    assert set(RECIPES) == {"bert", "minilm", "starter", "fast"}
+    with pytest.raises(ValueError, match="recipe='slow' is none of 'bert', 'minilm'"):
+        choose_hyperparameters("minilm", "slow")
+
+
+def test_the_fast_recipe():
+    "Larger batches over the model's own recipe; the rate grows with the root of the batch."
+    rates = {"bert": 5.7e-5, "minilm": 4e-4, "starter": 1e-4, "me/any": 5.7e-5}
+    for model, rate in rates.items():
+        fast = choose_hyperparameters(model, "fast")
+        assert (fast.learning_rate, fast.batch_size, fast.warmup_steps) == (rate, 64, 0.1)
+        assert fast.compile == "auto" and fast.epochs == 3
+        assert fast.used()["recipe"] == "fast" and fast.used()["learning_rate"] == rate
+    mine = choose_hyperparameters("bert", "fast", batch_size=32, compile=False)
+    assert (mine.batch_size, mine.learning_rate, mine.compile) == (32, 5.7e-5, False)
+    assert choose_hyperparameters("me/any", "minilm").learning_rate == 2e-4
+    assert choose_hyperparameters("starter").used()["recipe"] == "starter"
+    assert choose_hyperparameters("fast").recipe == "bert"  # a model of that name
+
+
+@pytest.mark.parametrize(
+    "asked, device, windows, expected",
+    [
+        ("auto", "cuda", 100_000, True),
+        ("auto", "cuda", 99_999, False),
+        ("auto", "cpu", 10**9, False),
+        (True, "cpu", 1, True),
+        (False, "cuda", 10**9, False),
+    ],
+)
+def test_compiling_where_it_pays(asked, device, windows, expected):
+    assert should_compile(Hyperparameters(compile=asked), device, windows) is expected
 
 
 def test_names_of_transformers_are_folded():
@@ -108,7 +143,9 @@ def test_names_of_transformers_are_folded():
         per_device_eval_batch_size=5,
         warmup_ratio=0.2,
         adam_beta2=0.98,
+        dataloader_num_workers=3,
     )
+    assert settings.workers == 3
     assert (settings.epochs, settings.batch_size, settings.eval_batch_size) == (2, 4, 5)
     assert settings.warmup_steps == 0.2 and settings.training_args == {"adam_beta2": 0.98}
     assert settings.used()["epochs"] == 2 and settings.used()["adam_beta2"] == 0.98
@@ -155,6 +192,7 @@ def test_training_arguments(tmp_path):
     assert args.load_best_model_at_end and args.metric_for_best_model == "f1"
     assert args.optim == "adamw_torch_fused" and args.dataloader_pin_memory is False
     assert args.data_seed == args.seed == 42 and args.save_total_limit is None
+    assert args.dataloader_num_workers == 0 and not args.accelerator_config.non_blocking
     plain = training_arguments(tmp_path, settings, has_validation=False)
     assert plain.eval_strategy == "no" and not plain.load_best_model_at_end
     assert isinstance(

@@ -1,5 +1,6 @@
 """Batches: padding, order and halves never show in the result."""
 
+import inspect
 import logging
 import math
 
@@ -7,12 +8,23 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
-from transformers import BertForQuestionAnswering, set_seed
+from transformers import (
+    AutoModelForQuestionAnswering,
+    BertConfig,
+    BertForQuestionAnswering,
+    RobertaConfig,
+    XLNetConfig,
+    XLNetForQuestionAnsweringSimple,
+    set_seed,
+)
 
 from squadqa.batching import (
+    IN_FLIGHT,
     LengthGroupedSampler,
+    TorchEngine,
     WindowCollator,
-    batch_widths,
+    WindowTable,
+    count_workers,
     fit_batch,
     length_batches,
     length_chunks,
@@ -20,10 +32,14 @@ from squadqa.batching import (
     make_features,
     make_loader,
     predict_logits,
+    width_step,
+    window_lengths,
+    window_loss,
+    without_labels,
 )
 from squadqa.evaluation import prepare_evaluation_features
 from squadqa.labeling import prepare_train_features
-from squadqa.models import load_model
+from squadqa.models import load_model, load_tokenizer
 from squadqa.processes import own_share, plan_steps
 from squadqa.validation import prepare_validation_features
 
@@ -82,7 +98,7 @@ def test_padding_stands_on_the_right(minilm):
     assert batch["start_positions"].tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("limit, width", [(None, 16), (16, 16), (15, 9)])
+@pytest.mark.parametrize("limit, width", [(None, 16), (16, 16), (15, 15), (8, 9)])
 def test_widths_are_rounded_up_to_the_limit(minilm, limit, width):
     rows = [{"input_ids": [5] * 9, "attention_mask": [1] * 9}]
     batch = WindowCollator(minilm, multiple=8, limit=limit)(rows)
@@ -246,46 +262,161 @@ def test_a_loader_leaves_behind_what_the_model_does_not_read(small_data, model, 
     assert batch["input_ids"].shape[0] == 4 and batch["start_positions"].shape == (4,)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_make_the_same_batches(workers, training, model, minilm):
+    order = LengthGroupedSampler(window_lengths(training), 8)
+    loader = make_loader(training, model, minilm, 8, order, multiple=8, workers=workers)
+    rows = [training[i] for i in list(order)[:8]]
+    expected = WindowCollator(minilm, multiple=8)(rows)
+    batch = next(iter(loader))
+    assert {n: t.tolist() for n, t in batch.items()} == {n: t.tolist() for n, t in expected.items()}
+
+
+def test_workers_by_device(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert count_workers(None, "cuda") == 2 and count_workers(None, "cpu") == 0
+    assert count_workers(5, "cpu") == 5 and count_workers(0, "cuda") == 0
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert count_workers(None, "cuda") == 0
+
+
+def test_rows_as_arrays(training):
+    "Also after a selection, and of one row alone."
+    names = ["input_ids", "attention_mask", "start_positions"]
+    some = training.select([5, 2, 9])
+    table = WindowTable(some, names)
+    assert len(table) == 3
+    for row, expected in zip(table.__getitems__([2, 0]), (some[2], some[0])):
+        assert isinstance(row["input_ids"], np.ndarray) and list(row) == names
+        assert {name: np.asarray(value).tolist() for name, value in row.items()} == {
+            name: expected[name] for name in names
+        }
+    assert table[1]["input_ids"].tolist() == some[1]["input_ids"]
+    assert window_lengths(some).tolist() == [len(ids) for ids in some["input_ids"]]
+    assert window_lengths(some.to_list()).tolist() == window_lengths(some).tolist()
+
+
 def gradients(model, batch, factor=1.0):
     model.zero_grad()
-    (model(**batch).loss * factor).backward()
+    (window_loss(model(**without_labels(batch)), batch) * factor).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_two_processes_learn_what_one_would(model, training, minilm):
-    "Each cuts, widens and weighs its batch; the mean of the gradients is that of one process."
-    collate = WindowCollator(minilm)
+    "Each cuts, pads and weighs its batch; the mean of the gradients is that of one process."
     plan = plan_steps(7, 2, processes=2)
     rows = training.select(range(7))
-    widths = batch_widths(plan, np.array([len(ids) for ids in rows["input_ids"]]))
     dealt = ([[0, 1], [2, 3]], [[4, 5], [6, 0]])  # window 0 fills the last batch up
     for number, (whole, parts) in enumerate(zip(([0, 1, 2, 3], [4, 5, 6]), dealt)):
-        expected = gradients(model, collate(rows.select(whole).to_list()))
+        expected = gradients(model, WindowCollator(minilm)(rows.select(whole).to_list()))
         found = []
         for rank, part in enumerate(parts):
             own, factor = own_share(plan, number, rank)
-            batch = fit_batch(
-                collate(rows.select(part).to_list()), own, widths[number], collate.fill
-            )
+            collate = WindowCollator(minilm, multiple=(1, 32)[rank])
+            batch = fit_batch(collate(rows.select(part).to_list()), own)
             found.append(gradients(model, batch, factor))
         for name, gradient in expected.items():
             mean = (found[0][name] + found[1][name]) / 2
             torch.testing.assert_close(mean, gradient, atol=1e-6, rtol=1e-4)
 
 
-def test_a_wider_batch_has_another_loss(model, training, minilm):
-    collate = WindowCollator(minilm)
-    batch = collate(training.select(range(4)).to_list())
-    width = batch["input_ids"].shape[1]
-    wider = fit_batch(batch, own=4, width=width + 60, fill=collate.fill)
-    assert wider["input_ids"].shape == (4, width + 60)
-    assert not wider["attention_mask"][:, width:].any()
-    with torch.no_grad():
-        assert model(**wider).loss > model(**batch).loss + 0.05
-    none = fit_batch(batch, own=0, width=width, fill=collate.fill)
+def test_nothing_of_its_own_in_a_batch(training, minilm):
+    batch = WindowCollator(minilm)(training.select(range(4)).to_list())
+    none = fit_batch(batch, own=0)
     assert none["start_positions"].tolist() == [0] and len(none["input_ids"]) == 1
-    plan = plan_steps(7, 2, processes=2)
-    assert batch_widths(plan, np.array([9, 5, 7, 3, 4, 8, 2])).tolist() == [9, 8]
+    assert len(fit_batch(batch, own=3)["end_positions"]) == 3
+
+
+# The loss
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta", "xlnet"])
+def family(request, shared, small_data):
+    "A tiny model of a family, its tokenizer, and labelled windows of its own."
+    kind = request.param
+    names = {"bert": "bert-base-cased", "roberta": "roberta-style", "xlnet": "xlnet-base-cased"}
+    tokenizer = load_tokenizer(shared / "tokenizers" / names[kind])
+    set_seed(0)
+    if kind == "xlnet":
+        config = XLNetConfig(vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=2, d_inner=64)
+        model = XLNetForQuestionAnsweringSimple(config)
+    else:
+        size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+        size |= {"num_attention_heads": 2, "vocab_size": len(tokenizer)}
+        size |= {"max_position_embeddings": 514, "pad_token_id": tokenizer.pad_token_id}
+        config = {"bert": BertConfig, "roberta": RobertaConfig}[kind](**size)
+        model = AutoModelForQuestionAnswering.from_config(config)
+    rows = prepare_train_features(small_data["train"][:6], tokenizer, **SHORT)
+    known = inspect.signature(model.forward).parameters
+    columns = {name: rows[name] for name in rows if name in known}
+    return model.eval(), tokenizer, [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+
+def test_padding_changes_neither_loss_nor_gradients(family):
+    model, tokenizer, rows = family
+    widths = {}
+    for multiple in (1, 8, 64, 200):
+        batch = WindowCollator(tokenizer, multiple)(rows)
+        with torch.no_grad():
+            loss = window_loss(model(**without_labels(batch)), batch)
+        widths[batch["input_ids"].shape[1]] = float(loss), gradients(model, batch)
+    assert len(widths) > 2
+    (first, expected), *others = widths.values()
+    for loss, found in others:
+        assert loss == pytest.approx(first, abs=2e-6)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, atol=2e-6, rtol=1e-4)
+
+
+def test_without_padding_it_is_the_loss_of_the_head(family):
+    model, tokenizer, rows = family
+    row = max(rows, key=lambda row: len(row["input_ids"]))
+    batch = WindowCollator(tokenizer)([row])
+    with torch.no_grad():
+        own = window_loss(model(**without_labels(batch)), batch)
+        assert float(own) == pytest.approx(float(model(**batch).loss), abs=1e-6)
+        wide = WindowCollator(tokenizer, multiple=200)([row])
+        assert model(**wide).loss > own + 0.01  # the head's grows with its padding
+
+
+@pytest.mark.parametrize("device, most", [("cpu", 48), ("cuda", 6), ("mps", 6)])
+@pytest.mark.parametrize("limit", [384, 100])
+def test_few_widths_occur(device, most, limit, minilm):
+    collate = WindowCollator(minilm, width_step(device), limit)
+    rows = [[{"input_ids": range(n), "attention_mask": 1}] for n in range(1, limit + 1)]
+    widths = [collate.width(row) for row in rows]
+    assert len(set(widths)) <= most and max(widths) == limit
+    assert all(width >= n for n, width in enumerate(widths, 1))
+
+
+# A GPU's ways, on a CPU
+
+
+def test_few_shapes_on_a_gpu(windows, model, minilm, monkeypatch):
+    expected = predict_logits(model, windows, minilm, progress=False)
+    shapes = []
+    model.register_forward_pre_hook(
+        lambda module, args, inputs: shapes.append(tuple(inputs["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    monkeypatch.setattr("squadqa.batching._on_gpu", lambda engine: True)
+    n = len(windows)
+    close(predict_logits(model, windows, minilm, batch_size=24, progress=False), expected)
+    assert n % 24 and {rows for rows, _ in shapes} <= {1, 2, 4, 8, 16, 24}
+    assert {width for _, width in shapes} <= {64, 128}
+    shapes.clear()
+    predict_logits(model, windows, minilm, batch_size=24, batch_tokens=500, progress=False)
+    assert max(rows * width for rows, width in shapes if rows > 1) <= 500  # padding included
+
+
+def test_logits_are_waited_for_once_in_a_while(windows, model, minilm, monkeypatch):
+    expected = predict_logits(model, windows, minilm, progress=False)
+    waits = []
+    monkeypatch.setattr(TorchEngine, "wait", lambda self: waits.append(1))
+    engine = TorchEngine(model.eval())
+    engine.queued = True
+    close(predict_logits(engine, windows, minilm, batch_size=1, progress=False), expected)
+    assert len(waits) == -(-len(windows) // IN_FLIGHT)
 
 
 def test_batches_are_counted_as_they_are_dealt():

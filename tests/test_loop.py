@@ -28,14 +28,20 @@ from transformers import (
 
 from squadqa import loop as module
 from squadqa.adapters import add_adapter
-from squadqa.batching import longest_first, make_features, make_loader, predict_logits
+from squadqa.batching import (
+    gather_logits,
+    longest_first,
+    make_features,
+    make_loader,
+    predict_logits,
+)
 from squadqa.checkpoints import CheckpointError, TrainingInterrupted, checkpoints
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model, prepare_evaluation_features
 from squadqa.loop import train_loop
 from squadqa.loop_steps import decay_groups
 from squadqa.models import load_model, load_tokenizer
-from squadqa.processes import gather_logits, make_accelerator
+from squadqa.processes import make_accelerator
 from squadqa.trainer import fine_tune
 
 RUN = dict(

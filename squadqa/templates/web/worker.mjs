@@ -2,7 +2,7 @@
 
 import { Tokenizer } from "./vendor/tokenizers.min.mjs";
 import * as ort from "./vendor/ort.wasm.bundle.min.mjs";
-import { QuestionAnswerer } from "./squadqa.js";
+import { QuestionAnswerer } from "./squadqa.mjs";
 
 const here = (name) => new URL(name, import.meta.url).href;
 ort.env.wasm.wasmPaths = { wasm: here("vendor/ort-wasm-simd-threaded.wasm") };

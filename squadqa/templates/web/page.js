@@ -1,4 +1,4 @@
-// What the page shows. The answers come from worker.js.
+// What the page shows. The answers come from worker.mjs.
 "use strict";
 
 const find = (id) => document.getElementById(id);
@@ -138,7 +138,7 @@ async function start() {
     return;
   }
   say("Loading the model ...");
-  worker = new Worker("worker.js", { type: "module" });
+  worker = new Worker("worker.mjs", { type: "module" });
   worker.onmessage = ({ data }) => heard[data.type](data);
   worker.onerror = () => heard.broken({ message: "this browser does not run it" });
   find("form").addEventListener("submit", submit);
