@@ -693,3 +693,25 @@ def test_empty_predictions_are_called_no_answer():
     assert (
         Page(report_html(examples, {"0": "", "1": ""}, n_resamples=20)).text.count("no answer") == 1
     )
+
+
+NO_DICTIONARY = [{"answers": None}, {"answers": {"text": None}}, {}]
+
+
+@pytest.mark.parametrize("wrong", NO_DICTIONARY)
+def test_answers_that_are_null_are_told_by_id(wrong):
+    "As in `squad_scores`: a sentence that names the example, wherever the answers are read."
+    good = example(0)
+    bad = {name: good[name] for name in ("question", "context")} | {"id": "lost"} | wrong
+    texts = {good["id"]: "x", "lost": "y"}
+    for read in (
+        lambda: squad_scores(texts, [good, bad]),
+        lambda: per_question(texts, [good, bad]),
+        lambda: compare_predictions(texts, texts, [good, bad]),
+        lambda: question_labels([good, bad]),
+        lambda: answer_confusion(texts, [good, bad]),
+        lambda: error_table(texts, [good, bad]),
+        lambda: report_html([good, bad], texts),
+    ):
+        with pytest.raises(ValueError, match="the answers of 'lost' are"):
+            read()

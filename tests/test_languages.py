@@ -481,3 +481,8 @@ def test_xquad_labels_with_the_minilm_tokenizer(xquad, minilm, code, unknown, ml
     assert round(tokens.count(minilm.unk_token_id) / len(tokens), 3) == unknown
     assert squad_scores_in(texts, xquad[code], code) == {"exact_match": 100, "f1": 100}
     assert round(squad_scores_in(texts, xquad[code], code, "mlqa")["exact_match"], 2) == mlqa
+
+
+def test_answers_that_are_null_are_told_by_id():
+    with pytest.raises(ValueError, match="the answers of 'lost' are None"):
+        squad_scores_in({"lost": "x"}, [{"id": "lost", "answers": None}], "de")

@@ -793,3 +793,9 @@ def test_the_answerer_keeps_silent_at_the_stored_threshold(folder):
             a["answer"] for a in qa(examples["question"][:4], examples["context"][:4])
         )  # unless '' is allowed
     assert 0 < sum(text == "" for text in want) < 24
+
+
+def test_answers_that_are_null_are_told_by_id():
+    prediction = {"id": "lost", "prediction_text": "x", "score": 1.0, "null_score": 0.0}
+    with pytest.raises(ValueError, match="the answers of 'lost' are None"):
+        score_each([prediction], [{"id": "lost", "answers": None}])
