@@ -16,6 +16,7 @@ COMPARISONS = {
     "training": "fine-tuning on a CPU against the course's recipe, windows per second",
     "answering": "questions per second against transformers' old pipeline",
     "start": "import squadqa, squadqa --help, squadqa answer to its first answer",
+    "engines": "PyTorch, ONNX Runtime and OpenVINO answer the same questions",
     "growth": "time and memory against the number of examples and the length of a text",
 }
 

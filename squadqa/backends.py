@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BACKENDS', 'OUTPUTS', 'dtype_name', 'check_backend', 'export_onnx', 'quantize_onnx', 'OnnxEngine', 'OpenVinoEngine',
-           'fingerprint', 'engine_places', 'engine_file', 'open_engine']
+           'fingerprint', 'engine_places', 'engine_file', 'exported_engine', 'exported_model', 'open_engine']
 
 # %% ../nbs/inside/backends.ipynb #export-imports
 import hashlib
@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrainedTokenizerBase
 
 from .batching import Engine, TorchEngine
 from .checkpoints import find_damage, seal_checkpoint
-from .models import max_tokens, resolve_model
+from .models import file_sha256, max_tokens, read_config, read_settings, resolve_model
 from .processes import cast, pick_device
 
 # %% ../nbs/inside/backends.ipynb #check-backend
@@ -384,6 +384,51 @@ def engine_file(
         _drop_others(folder)
     return folder / "model.onnx"
 
+# %% ../nbs/inside/backends.ipynb #exported
+def exported_engine(
+    name: str | Path,  # of a model: a preset, a Hub id or a folder
+) -> dict | None:  # backend, dtype, file, fingerprint; None for a model with weights of PyTorch
+    "What `squadqa export` says of a folder that it wrote."
+    if not Path(name).is_dir():
+        return None
+    return read_settings(name).get("engine")
+
+
+def exported_model(
+    folder: str | Path,  # that `squadqa export` wrote
+) -> PreTrainedModel:  # without weights, on the device "meta"
+    "The model that an exported folder describes; its weights are in the engine's file."
+    config = read_config(folder)
+    config.num_labels = 2
+    with torch.device("meta"):
+        model = AutoModelForQuestionAnswering.from_config(config)
+    model.name_or_path = str(folder)
+    return model.eval()
+
+
+def _open_exported(
+    folder: Path, about: dict, model: PreTrainedModel, backend: str, dtype: str | None
+) -> Engine:
+    "The engine of an exported folder, if it is the one that is asked for"
+    fits = {about["backend"]}
+    if about["backend"] == "onnx" and about["dtype"] != "int8":
+        fits.add("openvino")  # reads the same file
+    if backend not in fits:
+        raise ValueError(
+            f"{folder} was exported for {about['backend']} and has no weights for "
+            f"backend={backend!r}: pass backend={about['backend']!r} (--backend {about['backend']})"
+        )
+    own = "int8" if about["dtype"] == "int8" else "float32"
+    if dtype not in (None, own) and (backend, dtype) != ("openvino", "bfloat16"):
+        raise ValueError(f"{folder} was exported to compute in {own}: leave out dtype={dtype!r}")
+    file = folder / about["file"]
+    if not file.is_file() or file_sha256(file) != about["sha256"]:
+        raise ValueError(f"{file} is missing, or not as it was exported: export the model again")
+    try:
+        return _ENGINES[backend](file, max_tokens(model), dtype or own)
+    except Exception as e:
+        raise ValueError(f"backend={backend!r} cannot use {file}: {_root_cause(e)}") from e
+
 # %% ../nbs/inside/backends.ipynb #open-engine
 _ENGINES = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
 # How far logits may be from PyTorch's, as a part of their range
@@ -430,6 +475,9 @@ def open_engine(
 ) -> Engine:  # for `predict_logits`
     "The engine that computes a model's logits."
     check_backend(backend, dtype, device)
+    about = exported_engine(name) if name else None
+    if about:
+        return _open_exported(Path(str(name)), about, model, backend, dtype_name(dtype))
     model.eval()
     if backend == "torch":
         if getattr(model, "hf_device_map", None) is None:  # else Accelerate has placed it

@@ -49,7 +49,14 @@ from squadqa.answering import (
     window_stride as window_stride,
     word_offsets as word_offsets,
 )
-from .backends import BACKENDS as BACKENDS, check_backend, fingerprint, open_engine
+from squadqa.backends import (
+    BACKENDS as BACKENDS,
+    check_backend,
+    exported_engine,
+    exported_model,
+    fingerprint,
+    open_engine,
+)
 from .batching import predict_logits
 from squadqa.models import (
     check_fit,
@@ -80,7 +87,10 @@ def _load_parts(model, tokenizer) -> tuple[str, PreTrainedModel, PreTrainedToken
         name = "starter" if model is None else str(model)
     if not name and tokenizer is None:
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
-    loaded = load_model(name) if named else model
+    if named and exported_engine(name):
+        loaded = exported_model(name)
+    else:
+        loaded = load_model(name) if named else model
     if tokenizer is None or isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(tokenizer or name)
     require_fast(tokenizer)
@@ -125,7 +135,10 @@ class QuestionAnswerer:
         self.engine = open_engine(loaded, self.tokenizer, backend, **options)
         self.model = loaded
         if backend != "torch" and loaded is not model:  # the engine has weights of its own
-            self.fingerprint = fingerprint(loaded, self.tokenizer)
+            about = exported_engine(self.name)
+            self.fingerprint = (
+                about["fingerprint"] if about else fingerprint(loaded, self.tokenizer)
+            )
             self.model = loaded.to("meta")
         if model is None:
             _logger.info("answers come from the starter, %s", describe_starter())
