@@ -123,9 +123,7 @@ def _n_words(texts: Sequence[str]) -> int:
 def question_labels(
     examples: Iterable[dict],  # question, context, answers
     n_windows: Sequence[int] | None = None,  # of each example, from `count_windows`
-) -> dict[
-    str, tuple[list[str], Sequence[str]]
-]:  # name of a division -> label of each question, and all labels in their order
+) -> dict[str, tuple[list[str], Sequence[str]]]:  # division -> labels of the questions, all labels
     """The usual ways to divide questions. Lengths are in words; of several answers the shortest
     counts."""
     examples = list(examples)
@@ -336,9 +334,8 @@ class Difference:
 
 
 def compare_predictions(
-    first: dict[str, str]
-    | Iterable[dict],  # predictions of one model: {id: text}, or dicts with id and prediction_text
-    second: dict[str, str] | Iterable[dict],  # predictions of the other for the same questions
+    first: dict[str, str] | Iterable[dict],  # predictions: {id: text}, or of `postprocess`
+    second: dict[str, str] | Iterable[dict],  # of the other model, for the same questions
     examples: Iterable[dict],  # id, answers
     *,
     n_resamples: int = 2000,  # draws for the interval; the test of F1 takes at least 10,000

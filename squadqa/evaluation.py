@@ -51,7 +51,7 @@ class Evaluation:
     seconds: float  # tokenizing, model and post-processing
 
 
-CHUNK = 64  # examples that share batches
+CHUNK = 64  # examples that share batches; on a GPU sixteen times as many
 
 
 def _answer_chunk(
@@ -103,7 +103,8 @@ def evaluate_model(
     decoding = {"max_answer_length": max_answer_length, "search": search}
     pairs = zip(examples["question"], examples["context"])
     lengths = [len(question or "") + len(context or "") for question, context in pairs]
-    chunks = length_chunks(lengths, CHUNK)[state.process_index :: state.num_processes]
+    size = CHUNK if model.device.type == "cpu" else 16 * CHUNK
+    chunks = length_chunks(lengths, size)[state.process_index :: state.num_processes]
     bar = tqdm(
         chunks,
         desc="Evaluating",

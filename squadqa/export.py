@@ -382,7 +382,7 @@ def export_model(
     _check_output(output, overwrite)
     tokenizer, loaded = load_tokenizer(name), load_model(name).float()
     check_fit(loaded, tokenizer, max_seq_len)
-    javascript = reads_like_bert(tokenizer)
+    javascript = format != "openvino" and reads_like_bert(tokenizer)
     if format == "web" and not javascript:
         raise ValueError(
             f"the page reads texts as BERT does, and {name!r} has another kind of tokenizer: "

@@ -164,9 +164,7 @@ BY_CHARACTER = {  # what is a word by itself, with the marks that sit on it
 def split_characters(
     text: str,  # any string
     language: str,  # a key of `LANGUAGES`
-) -> (
-    str
-):  # in Chinese, Japanese, Korean and Thai with spaces around each character of their scripts
+) -> str:  # with spaces around each character of Chinese, Japanese, Korean and Thai script
     "Make words of characters where spaces do not show the words."
     return re.sub(BY_CHARACTER[language], r" \g<0> ", text) if language in BY_CHARACTER else text
 
@@ -234,8 +232,7 @@ def f1_in(
 
 # %% ../nbs/further/languages.ipynb #squad-scores-in
 def squad_scores_in(
-    predictions: dict[str, str]
-    | Iterable[dict],  # {id: text}, or dicts with id and prediction_text
+    predictions: dict[str, str] | Iterable[dict],  # {id: text}, or id and prediction_text
     references: Iterable[dict],  # dicts with id and answers
     language: str,  # a code like "de"; of the answers, where questions are in another language
     rules: str = "unicode",  # "unicode" (this lesson's) or "mlqa" (MLQA's, seven languages)

@@ -53,9 +53,7 @@ def score_differences(
 def apply_threshold(
     predictions: Sequence[dict],  # from `postprocess`
     threshold: float,  # "" where null_score - score is above it
-) -> list[
-    dict
-]:  # the same, with prediction_text "" and start = end = 0 where the model keeps silent
+) -> list[dict]:  # the same; prediction_text "" and start = end = 0 where the model keeps silent
     "Keep silent where the score difference is above a threshold."
     if np.isnan(threshold):
         raise ValueError("the threshold is NaN: nothing is above it, and nothing below")
@@ -127,11 +125,8 @@ def find_threshold(
 def v2_scores(
     predictions: Sequence[dict],  # from `postprocess`
     references: Iterable[dict],  # dicts with id and answers
-    threshold: float
-    | None = None,  # "" where null_score - score is above it; None: every text as it is
-) -> dict[
-    str, float
-]:  # the official keys: exact, f1, total, HasAns_..., NoAns_..., best_..._thresh
+    threshold: float | None = None,  # "" where null_score - score is above it; None: all texts
+) -> dict[str, float]:  # the official keys: exact, f1, total, HasAns_..., NoAns_..., best_...
     """SQuAD v2.0 scores in percent. A group without questions has no entries; the best_ values may
     use the references, and so flatter."""
     rows = [
@@ -147,9 +142,7 @@ class PrecisionRecall:
 
     thresholds: np.ndarray  # (points,) "" where the score difference is above
     precision: np.ndarray  # (points,) 0..1: mean score of the answers that are given
-    recall: (
-        np.ndarray
-    )  # (points,) 0..1: their total score as a share of the questions that have an answer
+    recall: np.ndarray  # (points,) 0..1: their total score, per question that has an answer
     average_precision: float  # 0..1: the area under the steps
 
 
@@ -238,8 +231,7 @@ def _flat(
 def gather_evidence(
     start_logits: np.ndarray,  # (features, tokens)
     end_logits: np.ndarray,  # (features, tokens)
-    features: Dataset
-    | Sequence[dict],  # from `prepare_validation_features`: example_id, offset_mapping, cls_index
+    features: Dataset | Sequence[dict],  # from `prepare_validation_features`
     predictions: Sequence[dict],  # from `postprocess` or `apply_threshold`
 ) -> Evidence:  # in the order of the predictions
     """Collect what the confidence of each prediction is made of: the context and CLS of all its
@@ -324,9 +316,7 @@ def confidence_loss(
     right: np.ndarray,  # (examples,) is the answer right? bool
 ) -> float:  # 0 is perfect; sure and wrong costs most
     "Mean negative log-likelihood of what came true."
-    sure = np.minimum(
-        log_confidences, -1e-12
-    )  # a confidence of exactly 1 that is wrong would cost infinitely much
+    sure = np.minimum(log_confidences, -1e-12)  # exactly 1 and wrong would cost infinitely much
     return -float(np.mean(np.where(right, sure, np.log(-np.expm1(sure)))))
 
 
@@ -389,12 +379,9 @@ def draw_reliability(
 def evaluate_v2(
     predictions: Sequence[dict],  # from `postprocess`, or of an `Evaluation`
     examples: Iterable[dict],  # id and answers
-    threshold: float
-    | None = 0.0,  # "" where null_score - score is above it; None: search the best here
+    threshold: float | None = 0.0,  # "" where null_score - score is above it; None: search it
     metric: str = "f1",  # "f1" or "exact": what the search makes best
-) -> dict[
-    str, float
-]:  # the `v2_scores` at the threshold, pr_exact_ap, pr_f1_ap (percent), null_threshold
+) -> dict[str, float]:  # `v2_scores` there, pr_exact_ap, pr_f1_ap (percent), null_threshold
     "All that is worth reporting of a model that may keep silent."
     rows = [{"id": e["id"], "answers": e["answers"]} for e in examples]
     if threshold is None:

@@ -36,9 +36,7 @@ def answer_span(
     context: str,
     text: str,  # an answer; '' for none
     start: int | None = None,  # its first character, if it is known
-) -> (
-    tuple[int, int] | None
-):  # start and end character (exclusive); None where the place is not certain
+) -> tuple[int, int] | None:  # start and end character (exclusive); None if it is not certain
     "Where an answer stands: at `start` if it is there, else at its only occurrence."
     if not text:
         return None
@@ -95,8 +93,7 @@ def mark_answers(
 # %% ../nbs/further/report.ipynb #worst-errors
 def worst_errors(
     scores: dict[str, np.ndarray],  # from `per_question`
-    predictions: dict[str, str]
-    | Sequence[dict],  # {id: text}, or dicts of `postprocess` in any order
+    predictions: dict[str, str] | Sequence[dict],  # {id: text}, or of `postprocess`
     examples: Sequence[dict],  # id
     n: int = 20,  # at most
 ) -> list[int]:  # rows that are no exact matches: lowest F1 first, then the surest
@@ -184,10 +181,7 @@ def _error_row(
 
 
 def error_table(
-    predictions: dict[str, str]
-    | Sequence[
-        dict
-    ],  # {id: text}, or dicts of `postprocess`, whose start leads to the right occurrence
+    predictions: dict[str, str] | Sequence[dict],  # {id: text}, or of `postprocess`, with places
     examples: Iterable[dict],  # id, context, question, answers
     *,
     n: int = 20,  # errors to show, the worst first
@@ -347,9 +341,7 @@ def report_html(
     predictions: dict[str, str] | Sequence[dict],  # {id: text}, or dicts of `postprocess`
     *,
     n_windows: Sequence[int] | None = None,  # of each example, from `count_windows`
-    baseline: dict[str, str]
-    | Sequence[dict]
-    | None = None,  # predictions of another model, to compare with
+    baseline: dict[str, str] | Sequence[dict] | None = None,  # predictions of another model
     title: str = "Error analysis",  # of the page
     n_errors: int = 50,  # to show, the worst first
     **options,  # n_resamples, confidence, seed of `bootstrap_interval`

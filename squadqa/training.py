@@ -249,7 +249,7 @@ def compile_model(
         return True
     except Exception as e:
         model.compile(disable=True)  # PyTorch's way back
-        reason = str(e).strip().partition("\n")[0]
+        reason = " ".join(str(e).split("\n")[:2])  # the second line names the cause
         _logger.warning(
             "torch.compile does not work here (%s: %s): the run goes on without it.",
             type(e).__name__,
