@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BACKENDS', 'OUTPUTS', 'dtype_name', 'check_backend', 'export_onnx', 'quantize_onnx', 'OnnxEngine', 'OpenVinoEngine',
-           'fingerprint', 'engine_places', 'engine_file', 'exported_engine', 'exported_model', 'open_engine']
+           'fingerprint', 'engine_places', 'engine_file', 'exported_engine', 'exported_model', 'load_for_engine',
+           'open_engine']
 
 # %% ../nbs/inside/backends.ipynb #export-imports
 import hashlib
@@ -26,7 +27,14 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrai
 
 from .batching import Engine, TorchEngine
 from .checkpoints import find_damage, seal_checkpoint
-from .models import file_sha256, max_tokens, read_config, read_settings, resolve_model
+from squadqa.models import (
+    file_sha256,
+    load_model,
+    max_tokens,
+    read_config,
+    read_settings,
+    resolve_model,
+)
 from .processes import cast, pick_device
 
 # %% ../nbs/inside/backends.ipynb #check-backend
@@ -404,6 +412,13 @@ def exported_model(
         model = AutoModelForQuestionAnswering.from_config(config)
     model.name_or_path = str(folder)
     return model.eval()
+
+
+def load_for_engine(
+    name: str | Path,  # of a model: a preset, a Hub id or a folder
+) -> PreTrainedModel:  # without weights where the folder was exported
+    "What `open_engine` takes."
+    return exported_model(name) if exported_engine(name) else load_model(name)
 
 
 def _open_exported(

@@ -53,14 +53,13 @@ from squadqa.backends import (
     BACKENDS as BACKENDS,
     check_backend,
     exported_engine,
-    exported_model,
     fingerprint,
+    load_for_engine,
     open_engine,
 )
 from .batching import predict_logits
 from squadqa.models import (
     check_fit,
-    load_model,
     load_tokenizer,
     max_tokens,
     read_settings,
@@ -87,10 +86,7 @@ def _load_parts(model, tokenizer) -> tuple[str, PreTrainedModel, PreTrainedToken
         name = "starter" if model is None else str(model)
     if not name and tokenizer is None:
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
-    if named and exported_engine(name):
-        loaded = exported_model(name)
-    else:
-        loaded = load_model(name) if named else model
+    loaded = load_for_engine(name) if named else model
     if tokenizer is None or isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(tokenizer or name)
     require_fast(tokenizer)
