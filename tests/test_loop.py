@@ -26,7 +26,7 @@ from transformers import (
     set_seed,
 )
 
-from squadqa import loop as module
+from squadqa import cli, loop as module
 from squadqa.adapters import add_adapter
 from squadqa.batching import (
     gather_logits,
@@ -43,6 +43,7 @@ from squadqa.loop_steps import decay_groups
 from squadqa.models import load_model, load_tokenizer
 from squadqa.processes import make_accelerator
 from squadqa.trainer import fine_tune
+from squadqa.training import compile_model
 
 RUN = dict(
     epochs=2,
@@ -594,6 +595,115 @@ def test_two_processes_gather_the_logits_of_one(n, long_examples, tiny_folder, m
     for side in (0, 1):
         real = np.isfinite(expected[side])
         np.testing.assert_allclose(one[side][real], expected[side][real], atol=1e-5)
+
+
+# --- torch.compile, the fast recipe, workers
+
+
+def compile_with(monkeypatch, backend):
+    "As `torch.compile`, without the minutes of a real compiler."
+    real = torch.nn.Module.compile
+
+    def compile(self, **options):
+        return real(self, **{"backend": backend} | options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile)
+
+
+def no_compiler(graph, inputs):
+    raise RuntimeError("there is no C compiler here\nand more lines")
+
+
+def run_both(folder, model, data, **more):
+    brief = RUN | dict(max_steps=3, evaluate_every="no") | more
+    for name, train in ENGINES.items():
+        train(str(model), data, folder / name, **brief)
+    return [weights(folder / name) for name in ENGINES]
+
+
+@pytest.fixture(scope="module")
+def three_steps(tiny_folder, small_data, tmp_path_factory):
+    "The weights after three steps, as they come."
+    one, two = run_both(tmp_path_factory.mktemp("brief"), tiny_folder, small_data)
+    assert same(one, two)
+    return one
+
+
+@slow  # tracing a model takes seconds, twice
+def test_a_compiled_model_learns_the_same(
+    three_steps, tiny_folder, small_data, tmp_path, monkeypatch
+):
+    graphs = []
+    compile_with(monkeypatch, lambda graph, inputs: graphs.append(graph) or graph.forward)
+    found = run_both(tmp_path, tiny_folder, small_data, compile=True)
+    assert len(graphs) >= 2  # one for each engine
+    for values in found:
+        assert all(torch.allclose(values[k], three_steps[k], atol=1e-4) for k in three_steps)
+    for name in ENGINES:
+        assert "\n- compile: True\n" in (tmp_path / name / "README.md").read_text()
+
+
+def test_without_a_compiler_the_run_goes_on(
+    three_steps, tiny_folder, small_data, tmp_path, monkeypatch, caplog
+):
+    "Told in one sentence; the same weights to the last bit."
+
+    def compile(self, disable=False, **options):
+        if not disable:
+            no_compiler(None, None)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile)
+    for values in run_both(tmp_path, tiny_folder, small_data, compile=True):
+        assert same(values, three_steps)
+    told = [r.getMessage() for r in caplog.records if "torch.compile" in r.getMessage()]
+    assert len(told) == 2
+    for sentence in told:
+        assert "no C compiler" in sentence and "goes on without it" in sentence
+        assert "\n" not in sentence
+    for name in ENGINES:
+        assert "\n- compile: False\n" in (tmp_path / name / "README.md").read_text()
+
+
+@slow  # tracing a model takes seconds
+def test_a_model_that_does_not_compile_is_as_it_was(minilm, monkeypatch, caplog):
+    "The compiler is asked at the first batch only."
+    compile_with(monkeypatch, no_compiler)
+    set_seed(0)
+    model = BertForQuestionAnswering(tiny_config(minilm))
+    batch = {name: torch.ones(2, 8, dtype=torch.long) for name in ("input_ids", "attention_mask")}
+    batch |= {"start_positions": torch.ones(2, dtype=torch.long)}
+    batch |= {"end_positions": batch["start_positions"]}
+    state = torch.get_rng_state()
+    assert compile_model(model, batch) is False and "no C compiler here" in caplog.text
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(weight.grad is None for weight in model.parameters())
+    assert model(input_ids=batch["input_ids"]).start_logits.shape == (2, 8)
+
+
+def test_workers_change_nothing(three_steps, tiny_folder, small_data, tmp_path):
+    for values in run_both(tmp_path, tiny_folder, small_data, workers=1):
+        assert same(values, three_steps)
+
+
+def test_the_fast_recipe_in_python_on_the_command_line_and_on_the_card(
+    tiny_folder, small_data, tmp_path
+):
+    "Both engines and the command line train the same, and the card says what was used."
+    file = tmp_path / "train.jsonl"
+    small_data["train"].select(range(5)).to_json(file)
+    brief = dict(max_steps=1, evaluate_every="no", disable_tqdm=True, mixed_precision="no")
+    brief |= dict(max_length=128, stride=32)
+    for name, train in ENGINES.items():
+        train(str(tiny_folder), {"train": file}, tmp_path / name, recipe="fast", **brief)
+    words = f"--recipe fast --max-steps 1 --evaluate-every no --mixed-precision no --data {file}"
+    output = ["--model", str(tiny_folder), "--output", str(tmp_path / "cli"), "--json", *WORDS]
+    assert cli.main(["train", *words.split(), *output]) == 0
+    one, *others = [weights(tmp_path / name) for name in (*ENGINES, "cli")]
+    assert all(same(one, other) for other in others)
+    for name in (*ENGINES, "cli"):
+        card = (tmp_path / name / "README.md").read_text()
+        for line in ("recipe: fast", "batch_size: 64", "learning_rate: 5.7e-05", "compile: False"):
+            assert f"\n- {line}\n" in card, (name, line)
 
 
 # --- one process that raises
