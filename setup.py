@@ -26,7 +26,9 @@ setup(
     keywords=cfg["keywords"],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=["squadqa", "squadqa.*"]),
-    package_data={"squadqa": ["py.typed", "sample/*", "starter/*"]},
+    package_data={
+        "squadqa": ["py.typed", "sample/*", "starter/*", "templates/*", "templates/web/*"]
+    },
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
     entry_points={

@@ -24,7 +24,7 @@ RANKS = (
     "data windows pairs labeling validation postprocessing metrics",
     "evaluation",
     "training trainer loop_steps loop answering inference",
-    "own_data no_answer languages analysis report generative adapters capstone demo bulk",
+    "own_data no_answer languages analysis report generative adapters capstone demo bulk export",
     "cli",
 )
 
