@@ -45,7 +45,7 @@ class Hyperparameters:
     )
     pad_to_multiple_of: int | None = _setting(
         None,
-        "tokens; a batch is padded to a multiple of it, so that few widths occur; None is 64 on "
+        "tokens; a batch is padded to a multiple of it, so that few widths occur; None is 32 on "
         "a GPU, 8 on a CPU",
         least=1,
     )

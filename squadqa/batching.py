@@ -103,7 +103,7 @@ def width_step(
     device: str | torch.device,  # where the model computes
 ) -> int:  # tokens
     "What widths of batches are rounded up to: few shapes for a GPU, little padding for a CPU."
-    return 8 if torch.device(device).type == "cpu" else 64
+    return 8 if torch.device(device).type == "cpu" else 32
 
 
 class WindowCollator:

@@ -103,7 +103,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
     data: DatasetDict,  # train, and validation if there is one
     args: TrainingArguments,  # from `training_arguments`
-    pad_to_multiple_of: int | None = None,  # tokens; None: 64 on a GPU, 8 on a CPU
+    pad_to_multiple_of: int | None = None,  # tokens; None: 32 on a GPU, 8 on a CPU
     **options,  # max_length, stride, padding of `tokenize_windows`
 ) -> QATrainer:  # ready to train
     "Features, collator, metric and callbacks around a model."
