@@ -66,7 +66,7 @@ def choose_dtype(
     return dtype
 
 # %% ../nbs/inside/export.ipynb #round-weights
-_LEAST = 4096  # numbers in a table that is worth rounding
+_LEAST = 1024  # numbers in a table that is worth rounding
 
 
 def _kept_axis(graph) -> dict[str, int]:
