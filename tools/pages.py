@@ -2,11 +2,12 @@
 
 - a page for each notebook: its title, its text, its values; what is exported stands once, as code
 - a page for each module, made from the signatures in the source (tools/reference.py)
-- names in backticks lead to the page of their module; links out of nbs/ to the repository
 - names in backticks lead to the page of their module, links out of nbs/ to the repository
+- the first use of each term leads to the glossary; notes become callouts (tools/prose.py)
 """
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -19,13 +20,19 @@ import nbformat
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import prose
 import reference
 from sync import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {"course": "The course", "further": "Going further", "inside": "Inside the package"}
-UNLINKED = "cli"  # its commands are called train, evaluate, check: words that mean other things
+ABOUT = {
+    "course": "From the first answer to a model of your own, in order.",
+    "further": "Your own data, no answer, other models, speed: each stands alone.",
+    "inside": "How the package does what the course calls by name.",
+}
 INSTALL = 'find_spec("squadqa")'
+WITHOUT_TERMS = ("index.ipynb", "glossary.ipynb")
 
 
 # --- what there is
@@ -60,13 +67,16 @@ def title_of(path: Path) -> str:
 # --- what is done to a notebook
 
 
-def front_matter(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    "Title and description for Quarto, out of the first cell: `# Title` and `> Promise`."
+def front_matter(cell: nbformat.NotebookNode, up: str) -> nbformat.NotebookNode:
+    """Title and description for Quarto, out of the first cell: `# Title` and `> Promise`.
+
+    The picture for sharing is named, or Quarto takes the first plot of the page."""
     title, _, rest = cell.source.partition("\n")
     promise = re.search(r"^> (.+)$", rest, re.M)
     head = {"title": title.removeprefix("# ").strip()}
     if promise:
         head["description"] = promise[1].strip()
+    head["image"] = f"{up}assets/card.png"
     text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=10_000)
     return nbformat.v4.new_raw_cell(f"---\n{text}---")
 
@@ -83,7 +93,7 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         return None
     lines = cell.source.splitlines()
     plain = [x for x in lines if not re.match(r"#\|\s*(export|exporti|exports|slow|gpu|net)\b", x)]
-    cell.source = "\n".join(plain).strip("\n")
+    cell.source = on_one_line("\n".join(plain).strip("\n"))
     if INSTALL in cell.source:
         fold(cell, "Install squadqa where it is missing")
     elif "export" in found and is_helper(cell.source):
@@ -93,7 +103,20 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
     return cell
 
 
+def on_one_line(source: str) -> str:
+    "A description of a figure in one line: Quarto loses one that goes over several."
+
+    def joined(match: re.Match) -> str:
+        text = re.sub(r"^#\|\s*", "", match[2], flags=re.M)
+        return f"#| {match[1]}: {json.dumps(' '.join(text.split()), ensure_ascii=False)}\n"
+
+    return re.sub(r"^#\| (fig-\w+): >-?\n((?:^#\|  +.*\n)+)", joined, source, flags=re.M)
+
+
 def fold(cell: nbformat.NotebookNode, summary: str) -> None:
+    "Fold a cell, if it does not say itself how it is folded: Quarto refuses an option given twice."
+    if "code-fold" in directives(cell.source):
+        return
     cell.source = f'#| code-fold: true\n#| code-summary: "{summary}"\n{cell.source}'
 
 
@@ -117,7 +140,7 @@ class Links:
         self.up = "../" * page.count("/")
         self.floor = Path(page).parent
         self.addresses = reference.addresses(root)
-        self.root = root
+        self.terms = prose.Terms(root, self.up) if page not in WITHOUT_TERMS else None
 
     def name(self, match: re.Match) -> str:
         address = self.addresses.get(match[1].removesuffix("()"))
@@ -125,11 +148,14 @@ class Links:
 
     def markdown(self, text: str) -> str:
         "Fences, headings and links stay as they are."
+        text = prose.pictures(prose.commands(prose.badges(text)))
         kept = r"(^```.*?^```|^#{1,6} .+$|\[[^\]]*\]\([^)]*\))"
         parts = re.split(kept, text, flags=re.M | re.S)
         for i in range(0, len(parts), 2):
             parts[i] = re.sub(r"(?<!`)`([\w.]+(?:\(\))?)`(?!`)", self.name, parts[i])
-        return re.sub(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", self.relative, "".join(parts))
+        text = "".join(parts)
+        text = re.sub(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", self.relative, text)
+        return prose.callouts(self.terms.markdown(text) if self.terms else text)
 
     def relative(self, match: re.Match) -> str:
         place = os.path.normpath(Path("nbs") / self.floor / match[1]).replace(os.sep, "/")
@@ -140,8 +166,7 @@ def where_it_is(root: Path, page: str) -> nbformat.NotebookNode:
     "Open in Colab and view source, at the top of each page."
     cfg = settings(root)
     place = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{page}"
-    badge = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-    colab = f"{badge}(https://colab.research.google.com/github/{place})"
+    colab = f"[Open in Colab](https://colab.research.google.com/github/{place})"
     source = f"[View source](https://github.com/{place})"
     return nbformat.v4.new_markdown_cell(f"::: {{.where}}\n{colab} {source}\n:::")
 
@@ -156,11 +181,55 @@ def taught(root: Path, page: str) -> list[nbformat.NotebookNode]:
     return [nbformat.v4.new_markdown_cell(text)]
 
 
-def make_page(root: Path, page: str) -> nbformat.NotebookNode:
-    "One notebook as a page."
-    book = nbformat.read(root / "nbs" / page, as_version=4)
-    links, cells = Links(root, page), []
-    for cell in book.cells[1:]:
+def entries(root: Path, source: str) -> list[nbformat.NotebookNode]:
+    "Below code that is exported: where what it defines can be looked up."
+    places = reference.addresses(root)
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    named = [n.name for n in ast.parse(source).body if isinstance(n, kinds) and n.name in places]
+    if not named:
+        return []
+    links = ", ".join(f"[`{name}`](../reference/{places[name]})" for name in named)
+    text = f"::: {{.where}}\nLook it up: {links}\n:::"
+    return [nbformat.v4.new_markdown_cell(text)]
+
+
+def cards(root: Path) -> nbformat.NotebookNode:
+    "The three tracks at a glance, on the start page."
+    parts = [":::: {.tracks}"]
+    for floor, names in tracks(root).items():
+        minutes = sum(minutes_of(root / "nbs" / name) for name in names)
+        first = names[0] if floor == "course" else f"#{FLOORS[floor].lower().replace(' ', '-')}"
+        unit = "pages" if floor == "inside" else "lessons"
+        time = f", {minutes} minutes" if minutes else ", to look things up"
+        line = f"{len(names)} {unit}{time}"
+        parts += ["::: {.track}", f"[{FLOORS[floor]}]({first})", "", ABOUT[floor], "", line, ":::"]
+    return nbformat.v4.new_markdown_cell("\n".join([*parts, "::::"]))
+
+
+def minutes_of(path: Path) -> int:
+    "How long a lesson takes, as its top says; 0 where it does not say."
+    top = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells[:4])
+    found = re.search(r"(\d+) minutes", top)
+    return int(found[1]) if found else 0
+
+
+def quiet_outputs(cell: nbformat.NotebookNode, number: int) -> None:
+    """What the outputs of a cell need on a page.
+
+    Quarto takes an HTML output for a widget, and loads jQuery and RequireJS from another host."""
+    for output in cell.outputs:
+        if output.output_type == "execute_result":
+            output.execution_count = number  # pandoc wants one
+        html = output.get("data", {}).pop("text/html", None)
+        if html:
+            output.data = {"text/markdown": f"```{{=html}}\n{html}\n```"}
+
+
+def page_cells(root: Path, page: str, cells: list) -> list[nbformat.NotebookNode]:
+    "The cells of a page, without its title."
+    links, shown = Links(root, page), []
+    for cell in cells:
+        exported = cell.cell_type == "code" and "export" in directives(cell.source)
         if cell.cell_type == "markdown":
             if cell.source.strip().startswith("[![Open in Colab]"):
                 continue  # the page has a line of its own for it
@@ -168,12 +237,21 @@ def make_page(root: Path, page: str) -> nbformat.NotebookNode:
         elif cell.cell_type == "code":
             cell = code_cell(cell)
         if cell is not None:
-            cells.append(cell)
+            shown.append(cell)
+            shown += entries(root, cell.source) if exported else []
+    return shown
+
+
+def make_page(root: Path, page: str) -> nbformat.NotebookNode:
+    "One notebook as a page."
+    book = nbformat.read(root / "nbs" / page, as_version=4)
+    cells = page_cells(root, page, book.cells[1:])
     for number, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = number  # pandoc wants one
-    top = [front_matter(book.cells[0]), where_it_is(root, page)]
+        quiet_outputs(cell, number)
+    if page == "index.ipynb":
+        after = next(i for i, c in enumerate(cells) if c.id == "who")
+        cells.insert(after + 1, cards(root))
+    top = [front_matter(book.cells[0], "../" * page.count("/")), where_it_is(root, page)]
     book.cells = top + cells + taught(root, page)
     return book
 

@@ -115,8 +115,67 @@ def dedent(text: str) -> str:
     return re.sub(r"^    ", "", text, flags=re.M)
 
 
-def entry(lines: list[str], node: Definition, link: str) -> list[str]:
-    "One section: the name, what it does, how it is called."
+def message(node: ast.Raise) -> str:
+    "`ValueError`: the words of its message, values left out, where it stands in the code."
+    call = node.exc
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        return ""
+    if call.func.id == "SystemExit":
+        return ""
+    return f"`{call.func.id}`: {words(call.args[0])}" if call.args else f"`{call.func.id}`"
+
+
+def words(node: ast.expr) -> str:
+    "A string of the code as it reads, with ... for each value."
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        parts = [x.value if isinstance(x, ast.Constant) else "..." for x in node.values]
+        return "".join(parts)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return words(node.left) + words(node.right)
+    return "..."
+
+
+def raises(node: Definition) -> list[str]:
+    "What a definition itself raises."
+    found = (message(x) for x in ast.walk(node) if isinstance(x, ast.Raise))
+    plain = (re.sub(r"\s+", " ", text).replace("<", "\\<").replace("*", "\\*") for text in found)
+    lines = sorted({text for text in plain if re.search(r"\w", text)})
+    return ["Raises", "", *(f"- {line}" for line in lines), ""] if lines else []
+
+
+def auto_id(heading: str) -> str:
+    "The id that pandoc gives a heading (its rule auto_identifiers)."
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("*", "")
+    text = re.sub(r"[^\w\s.-]", "", text.lower())
+    return re.sub(r"^[\W\d_]+", "", re.sub(r"\s+", "-", text.strip())) or "section"
+
+
+@lru_cache
+def sections(root: Path, home: str) -> dict[str, str]:
+    "Name -> the section of the notebook that defines it."
+    found, section = {}, ""
+    for cell in json.loads((root / "nbs" / home).read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            section = ([section] + re.findall(r"^##+ (.+)$", text, re.M))[-1]
+        elif section:
+            names = re.findall(r"^(?:def|class) (\w+)", text, re.M)
+            found |= {name: section for name in names}
+    return found
+
+
+def places(root: Path, home: str, name: str) -> str:
+    "The section where a name is explained, as a link."
+    section = sections(root, home).get(name)
+    if not section:
+        return f"[{title(root, home)}](../{home})"
+    return f"[{title(root, home)}: {section.replace('`', '')}](../{home}#{auto_id(section)})"
+
+
+def entry(lines: list[str], node: Definition, link: str, explained: str) -> list[str]:
+    "One section: the name, what it does, how it is called, what it raises, where it is explained."
     parts = [f"## {node.name} {{#{anchor(node.name)}}}", "", ast.get_docstring(node) or "", ""]
     is_class = isinstance(node, ast.ClassDef)
     written = class_header(lines, node) if is_class else header(lines, node)
@@ -125,7 +184,7 @@ def entry(lines: list[str], node: Definition, link: str) -> list[str]:
         text = dedent(header(lines, method))
         parts += [f"### {node.name}.{method.name}", "", ast.get_docstring(method) or "", ""]
         parts += [f"```python\n{text}\n```", ""]
-    return parts + [f"[Source]({link}#L{node.lineno})", ""]
+    return parts + raises(node) + [f"Explained in {explained}. [Source]({link}#L{node.lineno})", ""]
 
 
 def page(root: Path, module: str) -> str:
@@ -140,7 +199,7 @@ def page(root: Path, module: str) -> str:
     parts += ["", f"{place}: [{title(root, home)}](../{home}).", ""]
     lines = source(root, module).splitlines()
     for node in public_names(root)[module]:
-        parts += entry(lines, node, link)
+        parts += entry(lines, node, link, places(root, home, node.name))
     return "\n".join(parts)
 
 
