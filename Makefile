@@ -7,7 +7,7 @@ CASES ?= 100000
 export PYTHONWARNINGS := ignore:IProgress not found
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help setup demo lesson test test-all fuzz bench-gpu types sync format outputs docs lab clean
+.PHONY: help setup demo lesson test test-all fuzz bench bench-gpu types sync format outputs docs lab clean
 help:
 	@echo "make demo         check the sample, train the starter on it, score it, ask it (minutes)"
 	@echo "make lab          open the start page in JupyterLab"
@@ -15,6 +15,7 @@ help:
 	@echo "make test         everything that protects a commit (under ten minutes on two cores)"
 	@echo "make test-all     the whole: all lessons in JupyterLab, all kill points, types, fuzzing"
 	@echo "make fuzz         new cases of all properties, on each tokenizer (CASES=100000)"
+	@echo "make bench        all comparisons of speed on a CPU (about an hour; needs SQUADQA_DATA)"
 	@echo "make bench-gpu    training and answering on a GPU, in under eight minutes; says so if there is none"
 	@echo "make sync         bring tables, links, package and README in step with the notebooks"
 	@echo "make format       ruff's formatting and its safe repairs"
@@ -57,6 +58,10 @@ test-all: .venv/ready
 
 fuzz: .venv/ready
 	$(PY) tools/fuzz.py --cases $(CASES) --workers $(WORKERS)
+
+bench: .venv/ready
+	$(PY) -m benchmarks all
+	$(PY) -m benchmarks.tables
 
 bench-gpu: .venv/ready
 	$(PY) -m benchmarks.gpu
