@@ -201,7 +201,7 @@ def _check_trackers(report_to: str | Sequence[str] | None) -> None:
             )
 
 # %% ../nbs/inside/arguments.ipynb #recipes-code
-RECIPES = {
+RECIPES: dict[str, dict] = {
     "bert": {},  # the defaults of `Hyperparameters` are the Hugging Face course's
     "minilm": {"learning_rate": 2e-4, "batch_size": 16, "warmup_steps": 0.1},
     "starter": {"learning_rate": 5e-5, "batch_size": 16, "warmup_steps": 0.1},

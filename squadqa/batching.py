@@ -49,7 +49,7 @@ def window_lengths(
     features: "Dataset | Sequence[dict]",  # with input_ids
 ) -> np.ndarray:  # tokens of each window, (windows,)
     "How long the windows are; a `Dataset` is asked without turning tokens into Python numbers."
-    if not hasattr(features, "column_names"):
+    if isinstance(features, Sequence):
         return np.array([len(row["input_ids"]) for row in features], dtype=np.int64)
     tables = features.select_columns("input_ids").with_format("arrow").iter(10_000)
     counts = [
@@ -91,7 +91,7 @@ class WindowTable(torch.utils.data.Dataset):
 
     def __getitems__(
         self,
-        places: Sequence[int],  # rows of a batch
+        places: Sequence[int] | np.ndarray,  # rows of a batch
     ) -> list[dict]:  # name -> array of tokens, or a number
         "All rows of a batch at once; a `DataLoader` asks for them like this."
         batch = self.table[places]
@@ -142,13 +142,13 @@ class WindowCollator:
         batch = {}
         for name in features[0]:
             rows = [row[name] for row in features]
-            if not name.endswith("_positions"):
-                rows = self._pad(rows, width, self.fill.get(name, 0))
-            batch[name] = torch.from_numpy(np.asarray(rows, np.int64))
+            is_label = name.endswith("_positions")
+            padded = rows if is_label else self._pad(rows, width, self.fill.get(name, 0))
+            batch[name] = torch.from_numpy(np.asarray(padded, np.int64))
         return batch
 
     def _pad(self, rows: Sequence, width: int, fill: int) -> np.ndarray:
-        padded = np.full((len(rows), width), fill, np.int64)
+        padded: np.ndarray = np.full((len(rows), width), fill, np.int64)
         for place, row in zip(padded, rows):
             place[: len(row)] = row
         return padded
@@ -183,7 +183,7 @@ class LengthGroupedSampler(Sampler):
 
     def __init__(
         self,
-        lengths: Sequence[int],  # tokens of each window
+        lengths: Sequence[int] | np.ndarray,  # tokens of each window
         batch_size: int,  # windows in a batch, over all processes and accumulation steps
         seed: int = 42,  # of the order
         pool: int = 50,  # batches' worth of windows that are sorted together

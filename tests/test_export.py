@@ -1,0 +1,352 @@
+"""Export: what a folder holds, that it answers as the model did, and that it is whole or absent."""
+
+import importlib.util
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from squadqa import export
+from squadqa.cli import main
+from squadqa.export import EXPORTED, FORMATS, PACKAGES, export_model, round_weights
+from squadqa.inference import QuestionAnswerer
+from squadqa.models import save_settings
+
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+CONTEXT = "The ferry 🛥️ leaves Gråvik at nine, and the keeper's cat, Pixel, waits on the quay. " * 12
+QUESTIONS = ["When does the ferry leave?", "What is the cat called?", "Who waits?"]
+WHOLE = {"README.md", "squadqa.json", "config.json", "tokenizer.json", "tokenizer_config.json"}
+SERVICE = WHOLE | {"handler.py", "app.py", "requirements.txt"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SQUADQA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def own(tiny_folder, tmp_path_factory):
+    "A tiny model of one's own, with a threshold."
+    folder = shutil.copytree(tiny_folder, tmp_path_factory.mktemp("own") / "model")
+    save_settings(folder, null_threshold=1.25)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(cache, own, tmp_path_factory):
+    return export_model(
+        own, tmp_path_factory.mktemp("out") / "onnx", max_seq_len=128, doc_stride=32
+    )
+
+
+def load(path, name: str):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def answers(qa) -> list[dict]:
+    return qa(QUESTIONS, CONTEXT, top_k=3, max_seq_len=128, doc_stride=32)
+
+
+def assert_same(found: list, expected: list, tolerance: float = 1e-4):
+    for one, other in zip(found, expected, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert (a["start"], a["end"], a["answer"]) == (b["start"], b["end"], b["answer"])
+            assert a["score"] == pytest.approx(b["score"], abs=tolerance)
+
+
+# --- what is in the folder
+
+
+def test_the_folder_is_whole(exported):
+    names = {path.name for path in exported.iterdir()}
+    assert names == SERVICE | {"model.onnx", "squadqa.mjs"}
+    settings = json.loads((exported / "squadqa.json").read_text())
+    assert settings["null_threshold"] == 1.25
+    assert [settings[n] for n in ("max_seq_len", "doc_stride", "max_answer_len")] == [128, 32, 30]
+    assert not [path for path in exported.parent.iterdir() if path != exported]
+
+
+def test_the_card_has_no_gap_and_no_machine_path(exported):
+    card = (exported / "README.md").read_text()
+    assert not re.search(r"[{]\w+[}]", card) and str(exported.parent) not in card
+    for said in ("pipeline_tag: question-answering", "app_file: app.py", "squadqa.mjs", "1.25"):
+        assert said in card
+    needed = (exported / "requirements.txt").read_text()
+    assert re.fullmatch(r"squadqa\[onnx,demo\] @ git\+https://\S+\n", needed)
+
+
+def test_python_of_the_card_runs(exported):
+    code = re.search(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.S)[1]
+    space = {}
+    exec(code.replace("path/to/this/folder", str(exported)), space)
+    assert space["qa"].backend == "onnx"
+
+
+# --- it answers as the model did
+
+
+def test_the_folder_answers_as_the_model(own, exported):
+    qa = QuestionAnswerer(exported, backend="onnx")
+    assert_same(answers(qa), answers(QuestionAnswerer(own)))
+    assert qa.null_threshold == 1.25 and qa.model.device.type == "meta"
+    assert qa.fingerprint == QuestionAnswerer(own).fingerprint
+
+
+def test_openvino_reads_it_too(own, exported):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    qa = QuestionAnswerer(exported, backend="openvino")
+    assert_same(answers(qa), answers(QuestionAnswerer(own)))
+
+
+def test_openvinos_own_format(cache, own, tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    for dtype in FORMATS["openvino"]:
+        folder = export_model(own, tmp_path / dtype, format="openvino", dtype=dtype)
+        names = {path.name for path in folder.iterdir()}
+        assert names == SERVICE | {"model.xml", "model.bin"}
+        found = answers(QuestionAnswerer(folder, backend="openvino"))
+        assert_same(found, answers(QuestionAnswerer(own)), 1e-3)
+    sizes = [(tmp_path / d / "model.bin").stat().st_size for d in ("float16", "float32")]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_no_engine_is_used_in_silence(exported):
+    "The session that answers is the one of the folder's file."
+    qa = QuestionAnswerer(exported, backend="onnx")
+    assert qa.engine.session.get_providers() == ["CPUExecutionProvider"]
+    calls = []
+    run = qa.engine.logits
+    qa.engine.logits = lambda batch: calls.append(len(batch["input_ids"])) or run(batch)
+    answers(qa)
+    assert sum(calls) >= len(QUESTIONS)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [({}, "backend='onnx'"), ({"backend": "onnx", "dtype": "int8"}, "computes? in float32")],
+)
+def test_another_engine_is_refused(exported, options, said):
+    with pytest.raises(ValueError, match=said):
+        QuestionAnswerer(exported, **options)
+
+
+def test_a_changed_file_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "changed")
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(ValueError, match="not as it was exported"):
+        QuestionAnswerer(folder, backend="onnx")
+
+
+def test_rounded_weights_are_rounded_and_the_rest_is_exact(cache, own, tmp_path):
+    "Every engine computes with the same tables, and they are those that were written down."
+    import onnx
+    from onnx import numpy_helper
+
+    folder = export_model(own, tmp_path / "small", dtype="int8-weights")
+    whole = export_model(own, tmp_path / "whole")
+    tables = {t.name: numpy_helper.to_array(t) for t in load_onnx(onnx, folder)}
+    before = {t.name: numpy_helper.to_array(t) for t in load_onnx(onnx, whole)}
+    rounded = [name.removesuffix(".q") for name in tables if name.endswith(".q")]
+    assert len(rounded) > 3
+    for name in rounded:
+        back = tables[f"{name}.q"].astype(np.float32) * tables[f"{name}.scale"]
+        assert np.abs(back - before[name]).max() <= tables[f"{name}.scale"].max() / 2 + 1e-7
+    assert (folder / "model.onnx").stat().st_size < 0.4 * (whole / "model.onnx").stat().st_size
+    qa = QuestionAnswerer(folder, backend="onnx")
+    together = answers(qa)
+    qa.batch_size = 1
+    assert_same(answers(qa), together, 1e-5)  # the batch does not matter
+
+
+def load_onnx(onnx, folder):
+    return onnx.load(folder / "model.onnx").graph.initializer
+
+
+def test_a_table_of_two_uses_keeps_its_bits(tmp_path):
+    "A table that is looked up and multiplied, or is small, is left alone."
+    from onnx import TensorProto, helper, load, numpy_helper, save
+
+    values = np.random.default_rng(0).normal(size=(128, 64)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["both", "ids"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["turned"]),
+        helper.make_node("MatMul", ["turned", "both"], ["out"]),
+    ]
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [128])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [64, 64])
+    table = numpy_helper.from_array(values, "both")
+    save(helper.make_model(helper.make_graph(nodes, "g", [ids], [out], [table])), tmp_path / "a")
+    round_weights(tmp_path / "a", tmp_path / "b")
+    assert [t.name for t in load(tmp_path / "b").graph.initializer] == ["both"]
+
+
+# --- endpoint and Space
+
+
+def test_the_endpoint_answers(exported):
+    handler = load(exported / "handler.py", "handler").EndpointHandler(str(exported))
+    asked = {"question": QUESTIONS[0], "context": CONTEXT}
+    one = handler({"inputs": asked})
+    assert set(one) == {"score", "start", "end", "answer"}
+    assert CONTEXT[one["start"] : one["end"]] == one["answer"]
+    several = handler({"inputs": asked, "parameters": {"top_k": 3}})
+    assert len(several) == 3 and several[0] == one
+    assert handler({"inputs": [asked, asked]}) == [one, one]
+    assert json.loads(json.dumps(several)) == several
+    with pytest.raises(ValueError, match="question is empty"):
+        handler({"inputs": {"question": " ", "context": CONTEXT}})
+
+
+def test_the_endpoint_takes_the_windows_of_the_folder(exported):
+    handler = load(exported / "handler.py", "handler").EndpointHandler()
+    assert handler.options == {"max_seq_len": 128, "doc_stride": 32, "max_answer_len": 30}
+
+
+def test_the_space_builds_its_page(exported):
+    pytest.importorskip("gradio", reason="the extra demo is not installed")
+    app = load(exported / "app.py", "app")
+    assert app.qa.backend == "onnx"
+    assert any(type(block).__name__ == "Textbox" for block in app.demo.blocks.values())
+
+
+# --- whole or absent
+
+
+def test_an_earlier_export_is_replaced_only_when_meant(cache, own, tmp_path):
+    output = tmp_path / "out"
+    export_model(own, output)
+    (output / "notes.txt").write_text("mine")
+    before = (output / "README.md").read_text()
+    with pytest.raises(ValueError, match="--overwrite"):
+        export_model(own, output, dtype="int8-weights")
+    assert (output / "README.md").read_text() == before
+    export_model(own, output, dtype="int8-weights", overwrite=True)
+    assert "int8-weights" in (output / "README.md").read_text()
+    assert (output / "notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_foreign_folder_is_never_replaced(own, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("friend")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="no earlier export"):
+            export_model(own, tmp_path / "letters", overwrite=overwrite)
+    with pytest.raises(ValueError, match="is a file"):
+        export_model(own, tmp_path / "letters" / "dear.txt")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_failure_leaves_what_was_there(cache, own, tmp_path, monkeypatch, earlier):
+    output = tmp_path / "out"
+    if earlier:
+        export_model(own, output)
+    files = sorted(path.name for path in tmp_path.rglob("*"))
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "_write_card", full)
+    with pytest.raises(ValueError, match="cannot be written: No space left on device"):
+        export_model(own, output, overwrite=earlier)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == files
+
+
+def test_a_failed_exchange_is_undone(cache, own, tmp_path, monkeypatch):
+    output = export_model(own, tmp_path / "out")
+    rename, calls = export.os.rename, []
+
+    def second_fails(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(export.os, "rename", second_fails)
+    with pytest.raises(ValueError, match="Input/output error"):
+        export_model(own, output, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (output / "model.onnx").is_file()
+
+
+def test_all_that_is_written_is_known(exported):
+    "Or --overwrite would take it for a file of the user's."
+    assert all(export._is_exported(path) for path in exported.iterdir())
+    web = (ROOT / "squadqa" / "templates" / "web").iterdir()
+    assert all(export._is_exported(path) for path in web) and "vendor" in EXPORTED
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"format": "tflite"}, "format='tflite' is not known: choose onnx, openvino, web"),
+        ({"format": "openvino", "dtype": "int8"}, "float32 or float16"),
+        ({"max_seq_len": 5000}, "more than the 512 tokens"),
+        ({"doc_stride": -1}, "doc_stride"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(own, tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        export_model(own, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_refuses_other_tokenizers(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "reads_like_bert", lambda tokenizer: False)
+    with pytest.raises(ValueError, match="another kind of tokenizer"):
+        export_model(own, tmp_path / "out", format="web")
+
+
+def test_a_wrong_archive_is_refused(tmp_path, monkeypatch):
+    "From the registry and from the cache."
+    monkeypatch.setenv("SQUADQA_CACHE", str(tmp_path))
+    kept = tmp_path / "npm" / PACKAGES[1].file
+    kept.parent.mkdir()
+    kept.write_bytes(b"something else")
+    place = tmp_path / "registry" / PACKAGES[1].name / "-"
+    place.mkdir(parents=True)
+    (place / PACKAGES[1].file).write_bytes(b"another thing")
+    monkeypatch.setenv("npm_config_registry", (tmp_path / "registry").as_uri())
+    with pytest.raises(ValueError, match="another archive"):
+        export.npm_archive(PACKAGES[1])
+    (place / PACKAGES[1].file).unlink()
+    with pytest.raises(ValueError, match=f"put it there: {kept}"):
+        export.npm_archive(PACKAGES[1])
+
+
+# --- the command
+
+
+def test_the_command(cache, own, tmp_path, capsys):
+    output = str(tmp_path / "out")
+    assert main(["export", str(own), "--output", output, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["output"] == output and told["bytes"] > 100_000
+    assert main(["export", str(own), "--output", output]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["export", str(own), "--output", output, "--overwrite"]) == 0
+    assert "README.md" in capsys.readouterr().out
+    asked = ["answer", "--model", output, "--text", CONTEXT, "--question", "Who?"]
+    assert main(asked) == 2
+    assert "--backend onnx" in capsys.readouterr().err
+    assert main([*asked, "--backend", "onnx"]) == 0
+
+
+def test_the_commands_choices_are_those_of_python():
+    from squadqa import cli
+
+    assert set(cli.FORMATS) == set(FORMATS)
+    assert set(cli.STORED) == {dtype for some in FORMATS.values() for dtype in some}
