@@ -123,14 +123,12 @@ class QuestionAnswerer:
         longest = self.tokenizer.model_max_length
         self.max_tokens = min(longest, max_tokens(loaded) or longest)
         self.null_threshold = _stored_threshold(self.name, loaded)
-        options = {
-            "dtype": dtype,
-            "device": device,
-            "name": self.name if loaded is not model else None,
-        }
-        self.engine = open_engine(loaded, self.tokenizer, backend, **options)
+        own = self.name if loaded is not model else None
+        self.engine = open_engine(
+            loaded, self.tokenizer, backend, dtype=dtype, device=device, name=own
+        )
         self.model = loaded
-        if backend != "torch" and loaded is not model:  # the engine has weights of its own
+        if backend != "torch" and own:  # the engine has weights of its own
             about = exported_engine(self.name)
             self.fingerprint = (
                 about["fingerprint"] if about else fingerprint(loaded, self.tokenizer)
@@ -213,9 +211,10 @@ class QuestionAnswerer:
     ) -> tuple[np.ndarray, np.ndarray]:  # start and end logits (windows, tokens), -inf beyond
         "The one thing that an engine does; the longest windows go first, with little padding."
         features = [w.features for w in windows]
-        batch_size = batch_size or self.batch_size
-        options = {"batch_size": batch_size, "progress": False}
-        return predict_logits(self.engine, features, self.tokenizer, **options)
+        size = batch_size or self.batch_size
+        return predict_logits(
+            self.engine, features, self.tokenizer, batch_size=size, progress=False
+        )
 
     @cached_property
     def fingerprint(self) -> str:  # SHA-256, in hexadecimal
