@@ -21,6 +21,18 @@ def peak_mib() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
+Took = tuple[float, float]
+
+
+def clocks() -> Took:
+    "Seconds, and CPU seconds of all threads."
+    return time.perf_counter(), time.process_time()
+
+
+def since(begin: Took) -> Took:
+    return tuple(round(now - then, 4) for now, then in zip(clocks(), begin))
+
+
 def made_examples(n: int) -> list[dict]:
     "Questions about contexts of 70 to 1,400 characters, five about each as in SQuAD."
     rows = []
@@ -35,11 +47,11 @@ def made_examples(n: int) -> list[dict]:
     return rows
 
 
-# Each kind of work is a function of (number, folder) that returns its seconds. It runs in a
-# process of its own, which then tells its peak of memory.
+# Each kind of work is a function of (number, folder) that returns its seconds and CPU seconds. It
+# runs in a process of its own, which then tells its peak of memory.
 
 
-def features(n: int, folder: Path) -> float:
+def features(n: int, folder: Path) -> Took:
     "Training features of n examples."
     from datasets import Dataset
 
@@ -51,12 +63,12 @@ def features(n: int, folder: Path) -> float:
     Dataset.from_list(made_examples(n)).to_parquet(folder / f"{n}.parquet")
     examples = Dataset.from_parquet(str(folder / f"{n}.parquet"), cache_dir=str(folder))
     tokenizer = load_tokenizer("minilm")
-    begin = time.perf_counter()
+    begin = clocks()
     mapped(examples, prepare_train_features, tokenizer=tokenizer, padding=False)
-    return time.perf_counter() - begin
+    return since(begin)
 
 
-def predict(n: int, folder: Path) -> float:
+def predict(n: int, folder: Path) -> Took:
     "Answer a file of n questions with a tiny model, so that the work around it is seen."
     from squadqa.bulk import predict_file
     from squadqa.inference import QuestionAnswerer
@@ -66,23 +78,23 @@ def predict(n: int, folder: Path) -> float:
         for row in made_examples(n):
             file.write(json.dumps({k: row[k] for k in ("id", "question", "context")}) + "\n")
     qa = QuestionAnswerer(str(folder / "tiny"), device="cpu")
-    begin = time.perf_counter()
+    begin = clocks()
     done = predict_file(qa, path, folder / f"{n}-answers.jsonl", progress=False, overwrite=True)
     assert done == n
-    return time.perf_counter() - begin
+    return since(begin)
 
 
-def answer(characters: int, folder: Path) -> float:
+def answer(characters: int, folder: Path) -> Took:
     "One question about a text of so many characters, with the starter."
     from squadqa.inference import QuestionAnswerer
 
     qa = QuestionAnswerer(device="cpu")
     text = (SENTENCE * (characters // len(SENTENCE) + 1))[:characters]
     qa("When does the ferry leave?", text[:1000])
-    begin = time.perf_counter()
+    begin = clocks()
     found = qa("When does the ferry leave?", text)
     assert text[found["start"] : found["end"]] == found["answer"] != ""
-    return time.perf_counter() - begin
+    return since(begin)
 
 
 WORK = {"features": features, "predict": predict, "answer": answer}
@@ -99,7 +111,7 @@ def alone(kind: str, number: int, folder: Path) -> dict:
 def measure(settings: Settings) -> Measured:
     counts, lengths = ((100, 200), (500, 1000)) if settings.quick else (COUNTS, LENGTHS)
     kinds = ("predict",) if settings.quick else tuple(WORK)
-    seconds, peaks = {}, {}
+    seconds, cpu, peaks = {}, {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tiny_model(folder / "tiny")
@@ -108,12 +120,14 @@ def measure(settings: Settings) -> Measured:
                 rounds = settings.rounds if number < COUNTS[-1] else 1
                 found = [alone(kind, number, folder) for _ in range(rounds)]
                 seconds[f"{kind} {number}"] = [one["seconds"] for one in found]
+                cpu[f"{kind} {number}"] = [one["cpu_seconds"] for one in found]
                 peaks[f"{kind} {number}"] = max(one["peak_mib"] for one in found)
     return Measured(
         what="training features and bulk answers (a model of 32 numbers per token) of made-up "
         "examples, five about each text; one answer about a long text (the starter)",
         equal="as many answers as questions; every answer is a slice of its text",
         seconds=seconds,
+        cpu_seconds=cpu,
         more={"peak_mib": peaks},
         remarks="each in a process of its own; 100,000 examples once. Peaks hold the libraries, "
         "and for the features the list of examples that the process itself made up",
@@ -122,5 +136,5 @@ def measure(settings: Settings) -> Measured:
 
 if __name__ == "__main__":
     kind, number, folder = sys.argv[1:]
-    took = WORK[kind](int(number), Path(folder))
-    print(json.dumps({"seconds": round(took, 4), "peak_mib": round(peak_mib())}))
+    seconds, cpu = WORK[kind](int(number), Path(folder))
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mib": round(peak_mib())}))
