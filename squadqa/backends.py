@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -371,12 +371,13 @@ def engine_file(
     for place in places:
         if (place / folder_name / "model.onnx").is_file():
             return place / folder_name / "model.onnx"
-    place = next(filter(_writable, places), None)
-    if place is None:
+    writable = [place for place in places if _writable(place)]
+    if not writable:
         raise ValueError(
             f"the engine's file cannot be kept in {' or '.join(map(str, places))}: "
             "name a folder that may be written to in the environment variable SQUADQA_CACHE"
         )
+    place = writable[0]
     folder = place / folder_name
     _logger.info("exporting the model once, to %s", folder)
     if int8:
@@ -444,7 +445,7 @@ def _open_exported(
         raise ValueError(f"backend={backend!r} cannot use {file}: {_root_cause(e)}") from e
 
 # %% ../nbs/inside/backends.ipynb #open-engine
-_ENGINES = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
+_ENGINES: dict[str, Callable[..., Engine]] = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
 # How far logits may be from PyTorch's, as a part of their range
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.5}
 
@@ -453,8 +454,8 @@ def _check_logits(engine: Engine, model: PreTrainedModel, tokenizer, tolerance: 
     "A `ValueError` where an engine computes something else than PyTorch does"
     for rows, width in ((2, 16), (1, 40)):
         batch = _example_batch(model, tokenizer, rows, width)
-        expected = TorchEngine(model).logits(batch)
-        found = engine.logits(batch)
+        expected = np.asarray(TorchEngine(model).logits(batch))
+        found = np.asarray(engine.logits(batch))
         real = batch["attention_mask"].bool().numpy() if "attention_mask" in batch else ...
         expected, found = expected[:, real], found[:, real]
         furthest = np.abs(found - expected).max()

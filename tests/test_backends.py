@@ -360,13 +360,15 @@ def test_a_wrong_engine_is_noticed(own, ready_made, monkeypatch):
     assert len(ready_made) == 2
 
 
-def test_the_hint(tiny_folder, caplog):
-    "Told once."
+@pytest.mark.parametrize("has", [True, False])
+def test_the_hint(has, tiny_folder, caplog, monkeypatch):
+    "Told once, where it is true."
+    monkeypatch.setattr(backends, "has_bf16", lambda: has)
     backends._tell_faster.cache_clear()
     with caplog.at_level("INFO", "squadqa"):
         for _ in range(2):
             QuestionAnswerer(tiny_folder, device="cpu")
-    assert caplog.text.count("backend='openvino' is installed") == 1
+    assert caplog.text.count("backend='openvino', dtype='bfloat16' answers") == has
 
 
 # The file is made once, and whole
