@@ -34,7 +34,10 @@ def trim_offsets(
 
     def trim(start: int, end: int) -> tuple[int, int]:
         piece = text[start:end]
-        if not piece.strip():
+        words = piece.strip()
+        if len(words) == len(piece):  # nearly always
+            return start, end
+        if not words:
             return end, end
         return end - len(piece.lstrip()), start + len(piece.rstrip())
 
