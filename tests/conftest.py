@@ -25,16 +25,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place.get(item.path.stem, len(FIRST)))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport():
-    "Where nothing may be missing (SQUADQA_NO_SKIP, set by `.ci/run`), a skipped test has failed."
-    report = yield
+def nothing_is_missing(report):
+    "Where nothing may be missing (SQUADQA_NO_SKIP, set by `.ci/run`), what is skipped has failed."
     expected = hasattr(report, "wasxfail")
     if report.skipped and not expected and os.environ.get("SQUADQA_NO_SKIP"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"nothing may be missing here, but the test was skipped: {reason}"
+        report.longrepr = f"nothing may be missing here, but this was skipped: {reason}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return nothing_is_missing((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return nothing_is_missing((yield))
 
 
 def pytest_configure(config):

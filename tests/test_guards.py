@@ -48,7 +48,16 @@ def test_a_skip_has_failed_where_nothing_may_be_missing(folder):
     said = run_pytest(folder, SQUADQA_NO_SKIP="1")
     assert "1 failed, 1 passed, 2 errors" in said
     for reason in ("there is no engine", "could not import 'no_such_module'", "not on this system"):
-        assert f"the test was skipped: Skipped: {reason}" in said
+        assert f"this was skipped: Skipped: {reason}" in said
+
+
+def test_a_whole_module_that_is_skipped_has_failed_too(folder):
+    (folder / "test_optional.py").write_text(
+        'import pytest\npytest.importorskip("no_such_module")\n'
+    )
+    said = run_pytest(folder, SQUADQA_NO_SKIP="1")
+    assert "this was skipped: Skipped: could not import 'no_such_module'" in said
+    assert "1 error in" in said
 
 
 def test_continuous_integration_lets_nothing_be_missing():
