@@ -129,7 +129,7 @@ def measure(settings: Settings) -> Measured:
         seconds=seconds,
         cpu_seconds=cpu,
         more={"peak_mib": peaks},
-        remarks="each in a process of its own; 100,000 examples once. Peaks hold the libraries, "
+        remarks="each in a process of its own; the largest number once. Peaks hold the libraries, "
         "and for the features the list of examples that the process itself made up",
     )
 

@@ -138,3 +138,24 @@ def test_import_and_help_load_no_library():
         code = f"import sys; {words}; print([m for m in {heavy} if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_lesson_shows_the_results(capsys, monkeypatch):
+    "The table in Performance is what its cells print from the files as they are."
+    notebook = json.loads((ROOT / "nbs" / "further" / "performance.ipynb").read_text())
+    cells = {cell["id"]: cell for cell in notebook["cells"]}
+    names = {"json": json, "Path": Path}
+    monkeypatch.chdir(ROOT)
+    for name in ("measured-load", "measured-table"):
+        exec("".join(cells[name]["source"]), names)
+    shown = ["".join(out["text"]) for out in cells["measured-table"]["outputs"]]
+    assert capsys.readouterr().out == "".join(shown), "run `make outputs`"
+    growth = "".join("".join(out.get("text", "")) for out in cells["growth-picture"]["outputs"])
+    assert growth, "the picture of growth is missing"
+    for kind, number, peak in peaks_of(json.loads((RESULTS / "growth.json").read_text())):
+        (line,) = [line for line in growth.splitlines() if line.startswith(kind)]
+        assert f"{number}: {peak}" in line
+
+
+def peaks_of(record: dict) -> list[tuple[str, str, int]]:
+    return [(*name.split(), peak) for name, peak in record["more"]["peak_mib"].items()]

@@ -1,0 +1,94 @@
+"""Windows cut from a context's tokens are those that the tokenizer cuts itself, in every column."""
+
+import pytest
+
+from squadqa.data import load_squad
+from squadqa.labeling import label_windows, model_inputs, prepare_train_features
+from squadqa.models import load_tokenizer
+from squadqa.pairs import cut_pairs, pad_windows
+from squadqa.validation import locate_windows, prepare_validation_features
+from squadqa.windows import tokenize_windows
+
+KINDS = ("bert-base-cased", "roberta-style", "xlnet-base-cased")
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[str, list]:
+    "Texts short and long, one without an answer, one that is empty, with spaces at the edges."
+    sample = load_squad("sample")["validation"]
+    batch = sample[:12]
+    nothing = {"text": [], "answer_start": []}
+    extra = [
+        ("none", "  Where does it sail? ", "The ferry  sails\tin spring. ", nothing),
+        ("empty", "Why?", "", nothing),
+        ("spaces", "When?", " At  nine.", {"text": [" nine"], "answer_start": [4]}),
+    ]
+    for name, question, context, answers in extra:
+        row = {"id": name, "question": question, "context": context, "answers": answers}
+        for column, value in row.items():
+            batch[column].append(value)
+    return batch
+
+
+def plain_features(examples, tokenizer, **options) -> dict[str, list]:
+    "The tokenizer's own call for each pair."
+    texts = examples["question"], examples["context"]
+    windows = tokenize_windows(tokenizer, *texts, ids=examples["id"], **options)
+    labels = label_windows(windows, examples["answers"], tokenizer)
+    places = locate_windows(windows, examples["id"], tokenizer, examples["context"])
+    return model_inputs(windows) | labels | places
+
+
+def check(tokenizer, examples):
+    for lengths in ({}, {"max_length": 64, "stride": 20}):
+        for padding in ("max_length", "longest", False):
+            options = lengths | {"padding": padding}
+            expected = plain_features(examples, tokenizer, **options)
+            found = prepare_train_features(examples, tokenizer, **options)
+            found |= prepare_validation_features(examples, tokenizer, **options)
+            assert list(found) == list(expected)
+            for name, column in expected.items():
+                assert found[name] == column, (name, options)
+
+
+def test_all_columns_are_those_of_the_tokenizer(minilm, examples):
+    check(minilm, examples)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_columns_for_other_tokenizers(kind, shared, examples):
+    check(load_tokenizer(shared / "tokenizers" / kind), examples)
+
+
+def test_padding_on_the_left_moves_labels_and_offsets(minilm, examples, tmp_path):
+    minilm.save_pretrained(tmp_path)
+    left = load_tokenizer(tmp_path)
+    left.padding_side = "left"
+    check(left, examples)
+
+
+def test_a_text_that_comes_twice_is_tokenized_once(minilm, monkeypatch):
+    seen = []
+    encode = type(minilm).__call__
+
+    def counted(self, *texts, **options):
+        if isinstance(texts[0], list):
+            seen.append(len(texts[0]))
+        return encode(self, *texts, **options)
+
+    monkeypatch.setattr(type(minilm), "__call__", counted)
+    pairs = cut_pairs(minilm, ["Who?", "When?", "Where?"], ["At nine.", "At nine.", "Here."])
+    assert seen == [2, 3]  # two contexts, three questions
+    assert pairs[0].context is pairs[1].context
+
+
+def test_what_cannot_be_padded_is_told(minilm, tmp_path):
+    pairs = cut_pairs(minilm, ["Who?"], ["A boy."])
+    with pytest.raises(ValueError, match="padding='both' is none of"):
+        pad_windows(pairs, minilm, "both", 384)
+    minilm.save_pretrained(tmp_path)
+    bare = load_tokenizer(tmp_path)
+    bare.pad_token = None
+    with pytest.raises(ValueError, match="no padding token"):
+        pad_windows(pairs, bare, "max_length", 384)
+    assert pad_windows(pairs, bare, False, 384)[1] == [0]
