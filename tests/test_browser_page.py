@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from urllib.parse import urlsplit
 
@@ -331,6 +332,41 @@ def test_the_snippet_of_the_card_runs(node, tmp_path):
     done = subprocess.run(["node", "ask.mjs"], cwd=out, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(r"answer: 'nine\.?'", done.stdout)
+
+
+# --- the site
+
+
+@pytest.fixture(scope="module")
+def pages():
+    sys.path.insert(0, str(ROOT / "tools"))
+    import pages
+
+    return pages
+
+
+def test_the_site_gets_the_page(folder, pages, tmp_path):
+    assert pages.add_ask_page(tmp_path) == "the page that answers by itself is in ask"
+    names = {path.name for path in folder.iterdir()}
+    assert {path.name for path in (tmp_path / "ask").iterdir()} == names
+
+
+def test_a_site_without_the_page_says_so(pages, tmp_path, monkeypatch):
+    def unreachable(package):
+        raise ValueError("npm cannot be reached")
+
+    monkeypatch.setattr(export, "npm_archive", unreachable)
+    told = pages.add_ask_page(tmp_path)
+    assert told == "the page that answers by itself is left out: npm cannot be reached"
+    assert [path.name for path in (tmp_path / "ask").iterdir()] == ["index.html"]
+    assert "squadqa export starter --format web" in (tmp_path / "ask/index.html").read_text()
+
+
+def test_pages_with_a_box_that_answers(pages):
+    for page, up in (("index.ipynb", ""), ("course/00_first_answer.ipynb", "../")):
+        text = "\n".join(cell.source for cell in pages.make_page(ROOT, page).cells)
+        assert text.count(f'<iframe src="{up}ask/index.html"') == 1
+        assert 'loading="lazy"' in text
 
 
 def test_the_templates_are_in_the_package():

@@ -32,6 +32,8 @@ ABOUT = {
     "inside": "How the package does what the course calls by name.",
 }
 INSTALL = 'find_spec("squadqa")'
+# Pages with a box that answers, and the cell that it follows
+ASK_AFTER = {"index.ipynb": "what", "course/00_first_answer.ipynb": "result-what"}
 WITHOUT_TERMS = ("index.ipynb", "glossary.ipynb")
 
 
@@ -225,6 +227,18 @@ def quiet_outputs(cell: nbformat.NotebookNode, number: int) -> None:
             output.data = {"text/markdown": f"```{{=html}}\n{html}\n```"}
 
 
+def ask_box(page: str) -> nbformat.NotebookNode:
+    "The starter, to be asked on the page itself; a browser loads it when the box is opened."
+    address = "../" * page.count("/") + "ask/index.html"
+    html = f"""<details class="ask">
+<summary>Ask the starter here, in your browser</summary>
+<p>Opening this loads 39 MB. The model runs in your browser, and what you type stays there.
+It has <a href="{address}">a page of its own</a> too.</p>
+<iframe src="{address}" title="Ask a text" loading="lazy" width="100%" height="850"></iframe>
+</details>"""
+    return nbformat.v4.new_markdown_cell(f"```{{=html}}\n{html}\n```")
+
+
 def page_cells(root: Path, page: str, cells: list) -> list[nbformat.NotebookNode]:
     "The cells of a page, without its title."
     links, shown = Links(root, page), []
@@ -239,6 +253,7 @@ def page_cells(root: Path, page: str, cells: list) -> list[nbformat.NotebookNode
         if cell is not None:
             shown.append(cell)
             shown += entries(root, cell.source) if exported else []
+            shown += [ask_box(page)] if ASK_AFTER.get(page) == cell.id else []
     return shown
 
 
@@ -329,7 +344,30 @@ def render(root: Path, pages: Path) -> Path:
         )
     subprocess.run(["quarto", "render", "--no-execute"], cwd=pages, check=True)
     shutil.rmtree(root / "_docs", ignore_errors=True)
-    return Path(shutil.move(pages / "_docs", root / "_docs"))
+    site = Path(shutil.move(pages / "_docs", root / "_docs"))
+    print(add_ask_page(site))
+    return site
+
+
+LEFT_OUT = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Ask a text</title>
+<p>This copy of the site was made without the page that answers by itself. To make that page:</p>
+<pre>squadqa export starter --format web --output ask</pre>
+</html>
+"""
+
+
+def add_ask_page(site: Path) -> str:
+    "Put the page that answers by itself into the site; where it cannot be made, say so there."
+    from squadqa.export import export_model
+
+    try:
+        export_model("starter", site / "ask", format="web")
+    except ValueError as e:
+        (site / "ask").mkdir(exist_ok=True)
+        (site / "ask" / "index.html").write_text(LEFT_OUT, encoding="utf-8")
+        return f"the page that answers by itself is left out: {e}"
+    return "the page that answers by itself is in ask"
 
 
 if __name__ == "__main__":
