@@ -190,8 +190,9 @@ def environment(name: str, requirements: list[str]) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     import torch
 
-    inner = next(folder.glob("lib/python*/site-packages"))
-    (inner / "behind.pth").write_text(str(Path(torch.__file__).parent.parent) + "\n")
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    inner = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
+    (Path(inner.strip()) / "behind.pth").write_text(str(Path(torch.__file__).parent.parent) + "\n")
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     subprocess.run([*pip, *requirements], check=True)
     (folder / "ready").write_text("\n".join(requirements) + "\n")

@@ -27,7 +27,7 @@ def answer_chars(
 
 # %% ../nbs/course/03_labeling.ipynb #token-span
 def token_span(
-    offsets: Sequence[tuple[int, int]],  # of a window's context tokens, end exclusive; at least one
+    offsets: Sequence[tuple[int, int]] | np.ndarray,  # of a window's context tokens, end exclusive
     start_char: int,  # first character of the answer
     end_char: int,  # one past its last character
 ) -> tuple[int, int] | None:  # first and last token (inclusive), counted from the context's first

@@ -243,6 +243,14 @@ def _is_text(value) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _is_engine(value) -> bool:
+    "Does it say which file of the folder an engine reads?"
+    names = ("backend", "dtype", "file", "sha256", "fingerprint")
+    if not isinstance(value, dict) or not all(_is_text(value.get(name)) for name in names):
+        return False
+    return value["file"] == Path(value["file"]).name
+
+
 def _setting_problem(name: str, value) -> str | None:
     "What is wrong with a setting; None if nothing is"
     known = {
@@ -254,6 +262,7 @@ def _setting_problem(name: str, value) -> str | None:
             "a SHA-256 of 64 hexadecimal digits",
         ),
         "config": (lambda v: isinstance(v, dict), "an object"),
+        "engine": (_is_engine, "what squadqa export writes there"),
     }
     fits, wanted = known.get(name, (lambda v: True, ""))
     if not fits(value):

@@ -77,7 +77,7 @@ def pair_offsets(
 ) -> list[list[tuple[int, int] | None]]:  # per window and token; None outside the context
     "The offsets of each window, trimmed."
     known: dict[str, list] = {}
-    rows = []
+    rows: list[list[tuple[int, int] | None]] = []
     for pair in pairs:
         text = pair.context.text
         if text not in known:
@@ -85,7 +85,7 @@ def pair_offsets(
         for window in pair.windows:
             part = known[text][window.begin : window.end]
             behind = len(window.features["input_ids"]) - window.first - len(part)
-            rows.append([None] * window.first + part + [None] * behind)
+            rows.append([*[None] * window.first, *part, *[None] * behind])
     return rows
 
 
@@ -99,8 +99,8 @@ def locate_pairs(
     owners = [(i, window) for i, pair in zip(ids, pairs) for window in pair.windows]
     offsets = []
     for row, shift, width in zip(pair_offsets(pairs), shifts, widths):
-        row = [None] * shift + row
-        offsets.append(row + [None] * (width - len(row)))
+        behind = width - shift - len(row)
+        offsets.append([*[None] * shift, *row, *[None] * behind])
     return {
         "example_id": [i for i, _ in owners],
         "offset_mapping": offsets,
