@@ -147,6 +147,25 @@ def test_a_changed_file_is_refused(exported, tmp_path):
         QuestionAnswerer(folder, backend="onnx")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"engine": "onnx"},
+        {"engine": {"backend": "onnx"}},
+        {"engine": {"file": "../model.onnx"}},
+        {"engine": {"sha256": 5}},
+    ],
+)
+def test_settings_that_no_export_wrote_are_refused(exported, tmp_path, change):
+    folder = shutil.copytree(exported, tmp_path / "changed")
+    settings = json.loads((folder / "squadqa.json").read_text())
+    if "file" in change["engine"] or "sha256" in change["engine"]:
+        change = {"engine": settings["engine"] | change["engine"]}
+    (folder / "squadqa.json").write_text(json.dumps(settings | change))
+    with pytest.raises(ValueError, match="squadqa.json: engine is .* squadqa export writes"):
+        QuestionAnswerer(folder, backend="onnx")
+
+
 def test_rounded_weights_are_rounded_and_the_rest_is_exact(cache, own, tmp_path):
     "Every engine computes with the same tables, and they are those that were written down."
     import onnx
@@ -350,3 +369,25 @@ def test_the_commands_choices_are_those_of_python():
 
     assert set(cli.FORMATS) == set(FORMATS)
     assert set(cli.STORED) == {dtype for some in FORMATS.values() for dtype in some}
+
+
+# --- the Hub's question-answering task
+
+
+def test_the_hubs_own_client_reads_the_answers(exported):
+    "What the endpoint sends over the wire is what huggingface_hub expects of the task."
+    from dataclasses import asdict
+
+    from huggingface_hub import QuestionAnsweringInput, QuestionAnsweringOutputElement
+
+    handler = load(exported / "handler.py", "handler").EndpointHandler()
+    inputs = {"question": QUESTIONS[0], "context": CONTEXT}
+    for top_k in (1, 3):
+        request = {"inputs": inputs, "parameters": {"top_k": top_k}}
+        assert asdict(QuestionAnsweringInput.parse_obj(request))["inputs"] == inputs
+        answer = json.loads(json.dumps(handler(request)))
+        found = QuestionAnsweringOutputElement.parse_obj(answer)
+        for one in found if top_k > 1 else [found]:
+            kinds = (one.answer, one.score, one.start, one.end)
+            assert [type(value) for value in kinds] == [str, float, int, int]
+            assert CONTEXT[one.start : one.end] == one.answer and 0 <= one.score <= 1
