@@ -241,11 +241,14 @@ def compile_model(
 ) -> bool:  # False: it does not work here, and the model is as it was
     "Compile a model, if this machine can."
     batch = {name: rows.to(model.device) for name, rows in batch.items()}
-    kind, index = model.device.type, model.device.index or 0
+    gpus = [model.device.index or 0] if model.device.type == "cuda" else []
+    was_training = model.training
     try:
         model.compile(dynamic=True)
-        with torch.random.fork_rng([index] if kind == "cuda" else [], device_type="cuda"):
-            window_loss(model(**without_labels(batch)), batch).backward()
+        with torch.random.fork_rng(gpus, device_type="cuda"):  # dropout draws numbers
+            window_loss(model.train()(**without_labels(batch)), batch).backward()
+            with torch.no_grad():
+                model.eval()(**without_labels(batch))
         return True
     except Exception as e:
         model.compile(disable=True)  # PyTorch's way back
@@ -257,6 +260,7 @@ def compile_model(
         )
         return False
     finally:
+        model.train(was_training)
         model.zero_grad()
 
 
