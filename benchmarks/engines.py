@@ -21,7 +21,7 @@ VARIANTS = {
     "openvino bfloat16": ("openvino", "bfloat16"),
 }
 FIRST = "torch float32"
-CHUNK = 100  # questions that go through a model together
+CHUNK = 20  # questions that go through a model together
 
 
 def peak_mib() -> float:

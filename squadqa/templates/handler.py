@@ -27,4 +27,5 @@ class EndpointHandler:
         "Answer one request; what cannot be answered is a `ValueError`."
         inputs = data.get("inputs", data)
         options = self.options | (data.get("parameters") or {})
-        return self.qa(inputs, **options)
+        found = self.qa(inputs, **options)
+        return found if isinstance(found, dict) else list(found)
