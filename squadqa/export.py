@@ -103,9 +103,9 @@ def round_weights(
         name = table.name
         kept.append(numpy_helper.from_array(np.round(values / scale).astype(np.int8), f"{name}.q"))
         kept.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"))
-        cast = {"to": TensorProto.FLOAT}
-        widened.append(helper.make_node("Cast", [f"{name}.q"], [f"{name}.wide"], **cast))
-        widened.append(helper.make_node("Mul", [f"{name}.wide", f"{name}.scale"], [name]))
+        wide = f"{name}.wide"
+        widened.append(helper.make_node("Cast", [f"{name}.q"], [wide], to=TensorProto.FLOAT))
+        widened.append(helper.make_node("Mul", [wide, f"{name}.scale"], [name]))
     nodes = [*widened, *graph.node]
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)
@@ -376,8 +376,11 @@ def export_model(
     output, name = Path(output).absolute(), str(model)
     dtype = choose_dtype(format, dtype)
     backend = "openvino" if format == "openvino" else "onnx"
-    windows = dict(zip(WINDOW_SETTINGS, (max_seq_len, doc_stride, max_answer_len)))
-    AskOptions(**windows)  # refuses what is out of range
+    # refuses what is out of range
+    asking = AskOptions(
+        max_seq_len=max_seq_len, doc_stride=doc_stride, max_answer_len=max_answer_len
+    )
+    windows = {name: getattr(asking, name) for name in WINDOW_SETTINGS}
     check_backend(backend)
     _check_output(output, overwrite)
     tokenizer, loaded = load_tokenizer(name), load_model(name).float()
