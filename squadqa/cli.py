@@ -691,7 +691,7 @@ def _add_device(parser) -> None:
         "--backend",
         choices=BACKENDS,
         default="torch",
-        help="the engine that computes; onnx and openvino are extras, often quicker on CPUs (torch)",
+        help="the engine that computes; onnx and openvino are extras, quicker on CPUs (torch)",
     )
     add("--dtype", choices=DTYPES, help="the precision; not every engine has each (float32)")
 

@@ -118,7 +118,9 @@ def links(text: str) -> list[str]:
 
 
 def images(text: str) -> list[tuple[str, str]]:
-    return re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", prose(text))
+    "(what is read aloud, address) of each picture; {fig-alt=...} is said where nothing is printed."
+    found = re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)(?:\{fig-alt=\"([^\"]*)\"\})?", prose(text))
+    return [(alt or aloud, address) for alt, address, aloud in found]
 
 
 # --- the pages are there, and whole
