@@ -22,7 +22,7 @@ NO_PROSE = re.compile(
 )
 # A word of the glossary in another sense.
 OTHER_SENSE = re.compile(
-    r"(for example|context manager|in question|the answer is yes|pay attention)", re.I
+    r"(for example|label studio|context manager|in question|the answer is yes|pay attention)", re.I
 )
 AMBIGUOUS = ("run", "step")  # mostly verbs and everyday words: never linked by themselves
 
