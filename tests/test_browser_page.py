@@ -119,9 +119,9 @@ def assert_same_spans(rows, opened, python):
 
 
 def test_the_same_spans_as_python(opened, python):
-    "Ten questions, each about another text."
+    "Six questions, each about another text."
     rows = load_squad()["validation"]
-    assert_same_spans(rows.select(range(0, 120, 12)), opened, python)
+    assert_same_spans(rows.select(range(0, 120, 20)), opened, python)
 
 
 @pytest.mark.slow  # two minutes: 120 questions, one after the other
