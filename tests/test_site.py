@@ -204,14 +204,21 @@ def test_every_public_name_has_a_section(texts):
     assert count > 150
 
 
-def written_parameters(text: str) -> list[tuple[str, str]]:
-    "Names and kinds of the parameters in a header, as Python reads them."
-    node = ast.parse(text + "\n    ...").body[0]
-    a = node.args
-    found = [(x.arg, "plain") for x in a.posonlyargs + a.args]
-    found += [(a.vararg.arg, "*")] if a.vararg else []
-    found += [(x.arg, "keyword") for x in a.kwonlyargs]
-    return found + ([(a.kwarg.arg, "**")] if a.kwarg else [])
+def written_parameters(text: str) -> list[tuple[str, str, bool]]:
+    "Name, kind, and whether there is a default, of the parameters in a header, as Python reads it."
+    a = ast.parse(text + "\n    ...").body[0].args
+    plain = a.posonlyargs + a.args
+    first = len(plain) - len(a.defaults)
+    found = [(x.arg, "plain", i >= first) for i, x in enumerate(plain)]
+    found += [(a.vararg.arg, "*", False)] if a.vararg else []
+    found += [(x.arg, "keyword", d is not None) for x, d in zip(a.kwonlyargs, a.kw_defaults)]
+    return found + ([(a.kwarg.arg, "**", False)] if a.kwarg else [])
+
+
+def seen_parameters(thing) -> list[tuple[str, str, bool]]:
+    "The same, as `inspect.signature` sees it."
+    seen = inspect.signature(inspect.unwrap(thing)).parameters.values()
+    return [(p.name, KINDS[p.kind], p.default is not p.empty) for p in seen]
 
 
 KINDS = {
@@ -225,7 +232,7 @@ KINDS = {
 
 def test_signatures_are_those_of_python(texts):
     "Each header on a reference page has the parameters that `inspect.signature` sees."
-    looked = keyword_only = classes = 0
+    looked = keyword_only = classes = methods = 0
     for module, nodes in reference.public_names(ROOT).items():
         found = importlib.import_module(f"squadqa.{module}")
         text = texts[f"reference/{module}.qmd"]
@@ -236,17 +243,20 @@ def test_signatures_are_those_of_python(texts):
             if isinstance(node, ast.ClassDef):
                 classes += 1
                 assert re.search(rf"^class {node.name}\b", code[0], re.M)
-                assert [m.name for m in reference.methods(node)] == [
-                    m.split("(")[0].split(".")[-1].strip()
-                    for m in re.findall(r"^### (.+)$", section, re.M)
-                ]
+                names = re.findall(r"^### (.+)$", section, re.M)
+                assert names == [f"{node.name}.{m.name}" for m in reference.methods(node)]
+                for method, header in zip(reference.methods(node), code[1:]):
+                    if not method.decorator_list:  # a property has no parameters
+                        seen = seen_parameters(getattr(thing, method.name))
+                        assert written_parameters(header) == seen, f"{node.name}.{method.name}"
+                        methods += 1
                 continue
             looked += 1
-            seen = inspect.signature(inspect.unwrap(thing)).parameters.values()
-            want = [(p.name, KINDS[p.kind]) for p in seen]
-            keyword_only += any(kind == "keyword" for _, kind in want)
+            want = seen_parameters(thing)
+            keyword_only += any(kind == "keyword" for _, kind, _ in want)
             without = re.sub(r"\A(@.*\n)+", "", code[0])
             assert written_parameters(without) == want, f"{module}.{node.name}"
+    assert methods > 25
     assert looked > 120 and keyword_only > 15 and classes > 15
 
 
