@@ -62,4 +62,4 @@ def test_a_whole_module_that_is_skipped_has_failed_too(folder):
 
 def test_continuous_integration_lets_nothing_be_missing():
     script = (ROOT / ".ci" / "run").read_text()
-    assert "export SQUADQA_DATA SQUADQA_NO_SKIP=1" in script
+    assert 'if [ "${1:-test}" = test ]; then export SQUADQA_NO_SKIP=1; fi' in script
