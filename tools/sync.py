@@ -96,9 +96,10 @@ def track_table(root: Path, name: str) -> str:
         number = path.stem.partition("_")[0]
         label = f"{number} " if number.isdigit() else ""
         row = [f"[{label}{found['title']}]({page})", found["promise"]]
-        row += (
-            [f"`{found['module']}`"] if name == "inside" else [str(found["minutes"] or ""), badge]
-        )
+        if name == "inside":
+            row += [f"`{found['module']}`" if found["module"] else ""]
+        else:
+            row += [str(found["minutes"] or ""), badge]
         lines.append("| " + " | ".join(row) + " |")
     if name == "inside":
         return "\n".join(["| page | about | module |", "|---|---|---|", *lines])
