@@ -413,7 +413,9 @@ def serve(
 
     listener = _listen(port)
     app = _guarded(qa, listener.getsockname()[1])
-    config = uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=2)
+    # log_config: the loggers of the program around it are not ours to set up anew
+    quiet = {"log_level": "error", "log_config": None}
+    config = uvicorn.Config(app, ws="none", timeout_graceful_shutdown=2, **quiet)
     page = RunningPage(uvicorn.Server(config), listener)
     print(f"Ask on {page.url} (Ctrl-C ends it)", flush=True)
     if open_browser:

@@ -3,6 +3,7 @@
 import html
 import http.client
 import json
+import logging
 import os
 import re
 import socket
@@ -632,6 +633,20 @@ def test_page_in_a_thread(capsys):
     page.close()
     with pytest.raises(OSError):
         send({"port": page.port}, "GET", "/")
+
+
+def test_loggers_of_the_program_are_left_alone(capsys):
+    "A server that sets up logging anew would close what the program around it logs to."
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'squadqa[demo]'")
+    closed = []
+    handler = logging.NullHandler()
+    handler.close = lambda: closed.append(True)
+    logging.getLogger("program").addHandler(handler)
+    try:
+        serve(Slow(), port=0, wait=False).close()
+        assert closed == []
+    finally:
+        logging.getLogger("program").removeHandler(handler)
 
 
 def test_without_gradio(monkeypatch):
