@@ -414,8 +414,9 @@ def serve(
     listener = _listen(port)
     app = _guarded(qa, listener.getsockname()[1])
     # log_config: the loggers of the program around it are not ours to set up anew
-    quiet = {"log_level": "error", "log_config": None}
-    config = uvicorn.Config(app, ws="none", timeout_graceful_shutdown=2, **quiet)
+    config = uvicorn.Config(
+        app, log_level="error", log_config=None, ws="none", timeout_graceful_shutdown=2
+    )
     page = RunningPage(uvicorn.Server(config), listener)
     print(f"Ask on {page.url} (Ctrl-C ends it)", flush=True)
     if open_browser:

@@ -467,6 +467,11 @@ class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
     examples: Dataset | None = None  # what to score
     options: dict = {}  # of `evaluate_generative`
 
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        "The model's own loss, over the words of the answer."
+        own = Seq2SeqTrainer.compute_loss
+        return own(self, model, inputs, return_outputs, num_items_in_batch)
+
     def evaluation_loop(
         self,
         dataloader,

@@ -409,7 +409,7 @@ def test_glossary_is_complete(texts):
 
 def test_troubleshooting_answers_by_symptom(texts):
     text = texts["troubleshooting.qmd"]
-    for word in ("out of memory", "stride", "NaN", "slow", "Hub", "IndexError", "own data"):
+    for word in ("out of memory", "stride", "NaN", "slow", "offline", "IndexError", "own data"):
         assert any(word.lower() in h.lower() for h in re.findall(r"^## (.+)$", text, re.M)), word
 
 
