@@ -13,9 +13,9 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,6 +152,29 @@ def _is_right(package: Package, archive: bytes) -> bool:
     return digest == package.integrity
 
 
+def _pack(package: Package, kept: Path) -> bytes:
+    "Let npm fetch an archive, from wherever it is set up to take its packages"
+    wanted = f"{package.name}@{package.version}"
+    elsewhere = f"or fetch the archive elsewhere and put it there: {kept}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ValueError(
+            f"the page takes {wanted} from npm, once, and there is no npm here: install Node.js, "
+            + elsewhere
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        command = [npm, "pack", wanted, "--loglevel=error"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        found = list(Path(folder).glob("*.tgz"))
+        if done.returncode or not found:
+            why = done.stderr.strip().splitlines()
+            raise ValueError(
+                f"npm could not fetch {wanted} ({why[0] if why else 'it gave no file'}): try it "
+                f"again with a network, {elsewhere}"
+            )
+        return found[0].read_bytes()
+
+
 def npm_archive(
     package: Package,  # one of `PACKAGES`
 ) -> bytes:  # the archive, whose SHA-512 is right
@@ -161,19 +184,11 @@ def npm_archive(
         archive = kept.read_bytes()
         if _is_right(package, archive):
             return archive
-    registry = os.environ.get("npm_config_registry", "https://registry.npmjs.org").rstrip("/")
-    address = f"{registry}/{package.name}/-/{package.file}"
-    try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            archive = answer.read()
-    except (OSError, ValueError) as e:
-        raise ValueError(
-            f"{address} could not be fetched ({e}): the page takes it from npm, once. Fetch it "
-            f"elsewhere and put it there: {kept}"
-        ) from e
+    archive = _pack(package, kept)
     if not _is_right(package, archive):
         raise ValueError(
-            f"{address} gave another archive than the one that the page was tried with"
+            f"npm gave another archive of {package.name} {package.version} than the one that the "
+            "page was tried with"
         )
     with replace_file(kept) as draft:
         draft.write_bytes(archive)
@@ -191,8 +206,7 @@ def _write_vendor(folder: Path) -> None:
                 assert content is not None
                 (folder / Path(member).name).write_bytes(content.read())
                 notes.append(f"{Path(member).name}: {package.name} {package.version}")
-        address = f"https://www.npmjs.com/package/{package.name}/v/{package.version}"
-        notes.append(f"  licence {package.license}, {address}")
+        notes.append(f"  licence {package.license}")
     (folder / "NOTICE.txt").write_text("\n".join(notes) + "\n", "utf-8")
 
 # %% ../nbs/inside/export.ipynb #folder

@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -329,21 +331,36 @@ def test_the_page_refuses_other_tokenizers(own, tmp_path, monkeypatch):
         export_model(own, tmp_path / "out", format="web")
 
 
-def test_a_wrong_archive_is_refused(tmp_path, monkeypatch):
-    "From the registry and from the cache."
-    monkeypatch.setenv("SQUADQA_CACHE", str(tmp_path))
-    kept = tmp_path / "npm" / PACKAGES[1].file
-    kept.parent.mkdir()
+def stand_in_for_npm(folder, script: str) -> str:
+    "A folder for PATH whose `npm` does what the script says."
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!{sys.executable}\n{script}\n")
+    (folder / "npm").chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+@pytest.mark.parametrize(
+    "script, said",
+    [
+        ("open('a.tgz', 'w').write('another thing')", "npm gave another archive of @huggingface"),
+        ("import sys; sys.exit('npm error code E404')", "npm error code E404"),
+        ("pass", "it gave no file"),
+        (None, "there is no npm here: install Node.js"),
+    ],
+)
+def test_a_wrong_archive_is_refused(script, said, tmp_path, monkeypatch):
+    "In the cache and from npm; what cannot be had is told, with the place to put it."
+    monkeypatch.setenv("SQUADQA_CACHE", str(tmp_path / "cache"))
+    kept = tmp_path / "cache" / "npm" / PACKAGES[1].file
+    kept.parent.mkdir(parents=True)
     kept.write_bytes(b"something else")
-    place = tmp_path / "registry" / PACKAGES[1].name / "-"
-    place.mkdir(parents=True)
-    (place / PACKAGES[1].file).write_bytes(b"another thing")
-    monkeypatch.setenv("npm_config_registry", (tmp_path / "registry").as_uri())
-    with pytest.raises(ValueError, match="another archive"):
+    path = stand_in_for_npm(tmp_path / "bin", script) if script else str(tmp_path)
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(ValueError, match=said) as told:
         export.npm_archive(PACKAGES[1])
-    (place / PACKAGES[1].file).unlink()
-    with pytest.raises(ValueError, match=f"put it there: {kept}"):
-        export.npm_archive(PACKAGES[1])
+    assert "another archive" in said or f"put it there: {kept}" in str(told.value)
+    assert kept.read_bytes() == b"something else"
 
 
 # --- the command
