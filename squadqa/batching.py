@@ -156,9 +156,7 @@ class WindowCollator:
 # %% ../nbs/inside/batching.ipynb #window-loss
 def window_loss(
     output: dict,  # of a model: start_logits and end_logits, (windows, tokens)
-    batch: dict[
-        str, torch.Tensor
-    ],  # start_positions, end_positions; attention_mask if there is one
+    batch: dict[str, torch.Tensor],  # start_positions, end_positions, attention_mask if any
 ) -> torch.Tensor:  # a number, float32
     "Mean cross entropy of start and end over the windows' own tokens; padding takes no part."
     mask = batch.get("attention_mask")

@@ -99,10 +99,8 @@ def find_spans(
     max_answer_length: int = 30,  # tokens in the longest answer
     search: str = "exact",  # "exact"; "n_best", the course's rule; "top", the n_best best spans
     chunk: int = 256,  # windows at a time: bounds the memory
-) -> tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]:  # (windows, n) each: first token, last token (inclusive), score; -inf where there is no span
-    "Search the spans of each window."
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # first token, last token (inclusive), score
+    "Search the spans of each window: three arrays (windows, n); the score of no span is -inf."
     if search not in ("exact", "n_best", "top"):
         raise ValueError(f"search={search!r} is none of 'exact', 'n_best', 'top'")
     if n_best < 1 or max_answer_length < 1:
@@ -128,10 +126,8 @@ def _mask(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 # %% ../nbs/course/05_postprocessing.ipynb #offset-arrays
 def offset_arrays(
     features: "Dataset | Sequence[dict]",  # with offset_mapping: None or (start, end) per token
-) -> tuple[
-    np.ndarray, np.ndarray
-]:  # (windows, tokens) start and end characters (exclusive); -1 outside the context
-    "Offsets as two arrays, as wide as the longest window."
+) -> tuple[np.ndarray, np.ndarray]:  # (windows, tokens) start and end characters (exclusive)
+    "Offsets as two arrays, as wide as the longest window; -1 outside the context."
     rows = _arrow_rows(features)
     tokens = rows.flatten()
     lengths = rows.value_lengths().to_numpy()

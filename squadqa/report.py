@@ -60,9 +60,7 @@ def _excerpt(text: str, around: int | None, first: bool, last: bool) -> str:
 
 def mark_answers(
     context: str,  # any text, tags and all
-    golds: Sequence[
-        tuple[int, int]
-    ],  # start and end character (exclusive) of each expected answer; they may overlap
+    golds: Sequence[tuple[int, int]],  # start and end (exclusive) of the answers expected
     predicted: tuple[int, int] | None = None,  # of the predicted answer; None: nowhere
     around: int | None = None,  # characters to show beside marks; None: the whole context
 ) -> str:  # HTML: <mark class="gold">, "predicted", or "both"
