@@ -83,8 +83,8 @@ docs: .venv/ready
 	@command -v quarto >/dev/null || { echo "The site needs Quarto, which is not on the path: install it from quarto.org, then run make docs again"; exit 1; }
 	$(PY) tools/pages.py --render
 
-lab: .venv/ready
-	$(PY) -m jupyter lab --ServerApp.root_dir=. nbs/index.ipynb
+lab: .venv/ready  # in a container one often is root, which Jupyter refuses by itself
+	$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. nbs/index.ipynb
 
 clean:
 	rm -rf _proc _docs build dist
