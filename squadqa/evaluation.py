@@ -103,7 +103,8 @@ def evaluate_model(
     decoding = {"max_answer_length": max_answer_length, "search": search}
     pairs = zip(examples["question"], examples["context"])
     lengths = [len(question or "") + len(context or "") for question, context in pairs]
-    size = CHUNK if model.device.type == "cpu" else 16 * CHUNK
+    on_cpu = model.device.type in ("cpu", "meta")  # meta: the engine has the weights
+    size = CHUNK if on_cpu else 16 * CHUNK
     chunks = length_chunks(lengths, size)[state.process_index :: state.num_processes]
     bar = tqdm(
         chunks,
