@@ -51,10 +51,10 @@ lesson: .venv/ready
 	@$(PY) tools/lesson.py $(N)
 
 test: .venv/ready
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: .venv/ready
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 fuzz: .venv/ready
 	$(PY) tools/fuzz.py --cases $(CASES) --workers $(WORKERS)

@@ -17,7 +17,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has one core to itself
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What is out of step is told before anything else; what takes longest begins early.
-FIRST = ("test_house", "test_lessons", "test_loop", "test_trainer")
+FIRST = (
+    "test_house",
+    "test_lessons",
+    "test_jupyterlab",
+    "test_lesson_loops",
+    "test_loop",
+    "test_site_pages",
+    "test_browser_page",
+    "test_trainer",
+)
 
 
 def pytest_collection_modifyitems(items):

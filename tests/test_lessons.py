@@ -20,16 +20,21 @@ from notebooks import (
     sources,
 )
 
-# They train, or start processes: `make test-all` runs them.
+# They train, export or start processes, and take half a minute or more: `make test-all` runs them.
 HEAVY = (
     "course/00_first_answer",
     "course/07_trainer",
     "course/08_accelerate",
+    "course/10_capstone",
     "further/adapters",
     "further/generative",
     "further/many_processes",
     "further/performance",
     "further/no_answer",
+    "further/report",
+    "inside/backends",
+    "inside/batching",
+    "inside/cli",
 )
 
 
