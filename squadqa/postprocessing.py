@@ -17,6 +17,12 @@ if TYPE_CHECKING:  # slow to import, and who holds one has it already
     from datasets import Dataset
 
 # %% ../nbs/course/05_postprocessing.ipynb #span-scores
+def _ends_from(end_logits: np.ndarray, lengths: int) -> np.ndarray:
+    "(windows, tokens, lengths): [w, i, k] is the end logit of token i + k, -inf past the window"
+    padded = np.pad(end_logits, ((0, 0), (0, lengths - 1)), constant_values=-np.inf)
+    return np.lib.stride_tricks.sliding_window_view(padded, lengths, axis=1)
+
+
 def span_scores(
     start_logits: np.ndarray,  # (windows, tokens); -inf where no answer may start
     end_logits: np.ndarray,  # (windows, tokens); -inf where no answer may end
@@ -24,9 +30,7 @@ def span_scores(
 ) -> np.ndarray:  # (windows, tokens, lengths): [w, i, k] scores the span of tokens i to i + k
     "Score every span that does not end before it starts and is not too long."
     lengths = min(max_answer_length, end_logits.shape[1])
-    padded = np.pad(end_logits, ((0, 0), (0, lengths - 1)), constant_values=-np.inf)
-    ends = np.lib.stride_tricks.sliding_window_view(padded, lengths, axis=1)
-    return start_logits[:, :, None] + ends
+    return start_logits[:, :, None] + _ends_from(end_logits, lengths)
 
 # %% ../nbs/course/05_postprocessing.ipynb #top-spans
 def _largest(values: np.ndarray, n: int) -> np.ndarray:
@@ -37,6 +41,17 @@ def _largest(values: np.ndarray, n: int) -> np.ndarray:
     return np.sort(np.argpartition(values, -n, axis=1)[:, -n:], axis=1)
 
 
+def _best_from(start_logits: np.ndarray, end_logits: np.ndarray, lengths: int) -> np.ndarray:
+    "(windows, tokens): the score of the best span that begins at each token"
+    best, seen = end_logits, 1  # `seen` ends, from each token on, have been compared
+    while seen < lengths:
+        step = min(seen, lengths - seen)
+        further = best.copy()
+        np.maximum(best[:, :-step], best[:, step:], out=further[:, :-step])
+        best, seen = further, seen + step
+    return start_logits + best
+
+
 def top_spans(
     start_logits: np.ndarray,  # (windows, tokens); -inf where no answer may start
     end_logits: np.ndarray,  # (windows, tokens); -inf where no answer may end
@@ -45,14 +60,13 @@ def top_spans(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # see `find_spans`; best first
     "The n best spans of each window, found among all valid ones."
     take = np.take_along_axis
-    scores = span_scores(start_logits, end_logits, max_answer_length)
-    windows, tokens, lengths = scores.shape
-    starts = np.broadcast_to(np.arange(tokens), (windows, tokens))
-    if n > 1:  # they begin at the n starts whose own best spans are best: forget the others
-        starts = _largest(scores.max(2), n)
-        scores = take(scores, starts[:, :, None], 1)
+    windows, tokens = start_logits.shape
+    lengths = min(max_answer_length, tokens)
+    # the n best spans begin at the n starts whose own best spans are best: score only those
+    starts = _largest(_best_from(start_logits, end_logits, lengths), n)
+    ends = _ends_from(end_logits, lengths)[np.arange(windows)[:, None], starts]
+    flat = (take(start_logits, starts, 1)[:, :, None] + ends).reshape(windows, -1)
 
-    flat = scores.reshape(windows, -1)
     best = _largest(flat, n)
     order = np.argsort(-take(flat, best, 1), axis=1, kind="stable")
     best = take(best, order, 1)
@@ -131,13 +145,14 @@ def offset_arrays(
     rows = _arrow_rows(features)
     tokens = rows.flatten()
     lengths = rows.value_lengths().to_numpy()
-    chars: np.ndarray = np.full((len(tokens), 2), -1, np.int64)
-    if tokens.null_count < len(tokens):  # else Arrow may not know that these would be pairs
-        inside = tokens.is_valid().to_numpy(zero_copy_only=False)
-        chars[inside] = tokens.flatten().to_numpy().reshape(-1, 2)
-    table: np.ndarray = np.full((len(lengths), lengths.max(), 2), -1, np.int64)
-    table[np.arange(lengths.max()) < lengths[:, None]] = chars
-    return table[..., 0], table[..., 1]
+    inside = np.arange(lengths.max()) < lengths[:, None]
+    inside[inside] = tokens.is_valid().to_numpy(zero_copy_only=False)
+    starts: np.ndarray = np.full(inside.shape, -1, np.int32)
+    ends = starts.copy()
+    if inside.any():  # else Arrow may not know that these would be pairs
+        pairs = tokens.flatten().to_numpy().reshape(-1, 2)
+        starts[inside], ends[inside] = pairs[:, 0], pairs[:, 1]
+    return starts, ends
 
 
 def _arrow_rows(features) -> "pa.ListArray":
