@@ -27,3 +27,6 @@ for line in sys.stdin:
     else:
         answers = pipe([dict(pair) for pair in pairs[begin:end]], batch_size=size, **options)
     print(json.dumps({"seconds": time.perf_counter() - start, "answers": answers}), flush=True)
+lines = open("/proc/self/status").read().splitlines()  # ru_maxrss would begin with the parent's
+peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+print(json.dumps({"peak_mib": round(peak / 1024)}), flush=True)
