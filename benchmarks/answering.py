@@ -36,7 +36,7 @@ def peak_mib() -> int:
     return round(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
 
 
-def worker(kind: str, backend: str, dtype: str, model: str, file: str) -> None:
+def worker(kind: str, backend: str, dtype: str, model: str, file: str, longest: str) -> None:
     "Answers the questions that standard input names, a range (begin end) a line, as JSON lines."
     import torch
 
@@ -45,12 +45,13 @@ def worker(kind: str, backend: str, dtype: str, model: str, file: str) -> None:
     pairs = json.loads(Path(file).read_text())
     dtype = None if dtype == "None" else dtype
     qa = QuestionAnswerer(model, device="cpu", backend=backend, dtype=dtype)
+    options = {"max_answer_len": int(longest)}
 
     def ask(some):
         if kind == "one":
-            return [qa(**pair, max_answer_len=LONGEST) for pair in some]
+            return [qa(**pair, **options) for pair in some]
         questions, contexts = ([pair[name] for pair in some] for name in ("question", "context"))
-        return qa(questions, contexts, max_answer_len=LONGEST)
+        return qa(questions, contexts, **options)
 
     def forward(some):
         columns = [pair["question"].strip() for pair in some], [pair["context"] for pair in some]
@@ -99,18 +100,23 @@ class Worker:
         return peak
 
 
+def own_command(kind: str, name: str, model: str, file: Path, longest: int = LONGEST) -> list:
+    'A worker of this module: kind is "many", "one" or "bare"'
+    begin = [sys.executable, "-m", "benchmarks.answering", kind]
+    return [*begin, *ENGINES[name], model, file, longest]
+
+
 def start_workers(model: str, file: Path, quick: bool) -> dict[str, Worker]:
     'By name; what ends in "one by one" takes its questions so.'
-    own = [sys.executable, "-m", "benchmarks.answering"]
     commands = {}
     for name in QUICK if quick else ENGINES:
-        commands[name] = [*own, "many", *ENGINES[name], model, file]
-        commands[f"{name}, one by one"] = [*own, "one", *ENGINES[name], model, file]
+        commands[name] = own_command("many", name, model, file)
+        commands[f"{name}, one by one"] = own_command("one", name, model, file)
     if not quick:
         old = [environment(*PEER), HERE / "old_pipeline.py", model, file]
         commands |= {f"{OLD}, batch {size}": [*old, size] for size in (8, 32)}
         commands[f"{OLD}, one by one"] = [*old, 1]
-        commands[BARE] = [*own, "bare", *ENGINES[FIRST], model, file]
+        commands[BARE] = own_command("bare", FIRST, model, file)
     return {name: Worker(command) for name, command in commands.items()}
 
 

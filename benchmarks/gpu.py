@@ -194,6 +194,44 @@ def bare(report: Report, model, rows: int, width: int, compiled: bool, steps: in
     report.add(name, windows_per_second=round(rate, 1), full_run_seconds=round(FULL_RUN / rate))
 
 
+def packed(report: Report, model, tokenizer, data, rows: int, steps: int) -> None:
+    "The same loop over rows that hold several windows each; its loss is that of padded windows."
+    from benchmarks.packing import ROW, PackedCollator, first_position, inputs_of, packed_loss
+    from squadqa.batching import WindowCollator, window_loss, without_labels
+    from squadqa.labeling import prepare_train_features
+
+    device, model = report.device, model.to(report.device).eval()
+    some = data["train"].select(range(min(len(data["train"]), 8 * rows * steps)))
+    windows = mapped(some, prepare_train_features, tokenizer=tokenizer, padding=False).to_list()
+    collate = PackedCollator(tokenizer, ROW, first_position(model, tokenizer))
+    mean = sum(len(w["input_ids"]) for w in windows) / len(windows)
+    size = max(1, int(0.9 * rows * ROW / mean))
+    chunks = [windows[i : i + size] for i in range(0, size * steps, size)]
+
+    def loss_of(chunk, make, loss, inputs):
+        batch = {k: v.to(device) for k, v in make(chunk).items()}
+        return loss(model(**inputs(batch)), batch)
+
+    with torch.inference_mode():
+        one = loss_of(chunks[0][:16], collate, packed_loss, inputs_of)
+        other = loss_of(chunks[0][:16], WindowCollator(tokenizer), window_loss, without_labels)
+    assert abs(one - other) < 1e-3, (one, other)
+    report.equal.append(f"loss of 16 windows packed and padded: {one:.5f}, {other:.5f}")
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=True)
+    for i in range(-2, len(chunks)):  # two to warm up
+        if i == 0:
+            begin = wait(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = loss_of(chunks[max(i, 0)], collate, packed_loss, inputs_of)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    rate = sum(map(len, chunks)) / (wait(device) - begin)
+    name = f"a bare loop, packed, about {rows} rows of {ROW} tokens, {size} windows"
+    report.add(name, windows_per_second=round(rate, 1), full_run_seconds=round(FULL_RUN / rate))
+
+
 def same_loss(report: Report, model, tokenizer, data) -> None:
     "Few widths and exact widths: one loss, to float32's rounding, on this device."
     from squadqa.batching import WindowCollator, window_loss, without_labels
@@ -247,6 +285,9 @@ def train_all(report: Report) -> None:
             if small and compiled or not report.has_time("a bare loop", 60):
                 continue
             bare(report, new(), 4 if small else 64, 64 if small else 192, compiled, 10)
+    with report.part("a bare loop, packed"):
+        if report.has_time("a bare loop, packed", 60):
+            packed(report, new(), tokenizer, data, 2 if small else 24, 2 if small else 20)
 
 
 # --- answering

@@ -11,6 +11,7 @@ ORDER = (
     "postprocessing",
     "scores",
     "training",
+    "packing",
     "answering",
     "engines",
     "start",

@@ -40,6 +40,8 @@ def add_adapter(
         raise ValueError("an adapter needs peft: pip install 'squadqa[offline]'") from e
     if rank < 1:
         raise ValueError(f"rank={rank} must be at least 1")
+    if alpha is not None and alpha <= 0:
+        raise ValueError(f"alpha={alpha} must be above 0: else the adapter changes nothing")
     for name, module in model.named_modules():
         dropout = getattr(module, "dropout", None)
         if name.endswith("attention.self") and isinstance(dropout, torch.nn.Dropout):

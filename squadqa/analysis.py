@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerBase
 
 from .inference import chunks
-from .metrics import by_id, check_ids, exact_match, f1, golds_by_id
-from .windows import tokenize_windows
+from .metrics import exact_match, f1, golds_by_id, match_answers
+from .pairs import cut_pairs
 
 # %% ../nbs/further/analysis.ipynb #per-question
 METRICS = {"exact_match": "EM", "f1": "F1"}  # name of a score -> how people call it
@@ -31,10 +31,9 @@ def per_question(
     examples: Iterable[dict],  # id, answers
 ) -> dict[str, np.ndarray]:  # exact_match and f1, each (questions,), 0..1, in their order
     "What each question scores. The means are those of `squad_scores`."
-    texts, golds = by_id(predictions), golds_by_id(examples)
-    check_ids(texts, [i for i, _ in golds])
+    rows = match_answers(predictions, examples)
     return {
-        name: np.array([score(texts[i], gold) for i, gold in golds])
+        name: np.array([score(text, some) for _, text, some in rows])
         for name, score in zip(METRICS, (exact_match, f1))
     }
 
@@ -78,7 +77,7 @@ def in_bins(
 ) -> list[str]:  # the name of each value's bin
     "Which range each number falls into."
     names = bin_names(edges)
-    bins: np.ndarray = np.asarray(edges).searchsorted(values, side="right") - 1
+    bins: np.ndarray = np.digitize(np.asarray(values), edges) - 1
     if (bins < 0).any():
         raise ValueError(
             f"{values[int((bins < 0).argmax())]} lies below the first edge, {edges[0]}"
@@ -96,15 +95,15 @@ def count_windows(
     "How many windows the context of each question is cut into."
     counts = []
     for some in chunks(examples, context=lambda e: e["context"]):
-        windows = tokenize_windows(
+        pairs = cut_pairs(
             tokenizer,
-            *([e[name] for e in some] for name in ("question", "context")),
+            [e["question"] for e in some],
+            [e["context"] for e in some],
             max_length=max_length,
             stride=stride,
-            padding=False,
             ids=[e["id"] for e in some],
         )
-        counts += np.bincount(windows["overflow_to_sample_mapping"]).tolist()
+        counts += [len(pair.windows) for pair in pairs]
     return counts
 
 
@@ -368,18 +367,8 @@ def answer_confusion(
     examples: Iterable[dict],  # id, answers
 ) -> np.ndarray:  # (2, 2) counts; rows: has an answer, has none; columns: predicted, silent
     "Who keeps silent when, whatever the answers are."
-    texts = by_id(predictions)
-    has_answer = {i: bool(golds) for i, golds in golds_by_id(examples)}
-    check_ids(texts, has_answer)
-    return np.array(
-        [
-            [
-                sum(has is row and bool(texts[i]) is column for i, has in has_answer.items())
-                for column in (True, False)
-            ]
-            for row in (True, False)
-        ]
-    )
+    rows = [(bool(some), bool(text)) for _, text, some in match_answers(predictions, examples)]
+    return np.array([[rows.count((has, said)) for said in (True, False)] for has in (True, False)])
 
 
 def plot_confusion(

@@ -9,6 +9,7 @@ __all__ = ['MIN_ROOM', 'Asked', 'NO_SPAN', 'tokenize_contexts', 'AskOptions', 'w
 # %% ../nbs/inside/answering.ipynb #export-imports
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -24,7 +25,7 @@ from squadqa.pairs import (
     tokenize_once,
     word_offsets as word_offsets,
 )
-from .postprocessing import distinct_spans, find_spans, null_scores
+from .postprocessing import Spans, enough_spans, find_spans, null_scores
 from .validation import trim_context
 from .windows import check_lengths
 
@@ -152,11 +153,6 @@ class Candidates:
     null: float  # the score of "no answer", the smallest over the windows
     total: float  # a score minus this is the logarithm of a probability
 
-    @property
-    def more(self) -> bool:
-        "May some window have further spans?"
-        return bool(self.scores.size and (self.scores[:, -1] > -np.inf).any())
-
 
 def _check_finite(start_logits: np.ndarray, end_logits: np.ndarray, counted: np.ndarray):
     "NaN would lose every comparison without a word"
@@ -251,21 +247,27 @@ def decode(
 ) -> list[list[dict]]:  # up to top_k of {score, start, end, answer} per question, best first
     "From the logits of many questions' windows to their answers, all of them distinct spans."
     n_best = 1 if top_k == 1 else 2 * top_k + 10
-    options = {"max_answer_length": max_answer_length}
-    found = find_candidates(asked, start_logits, end_logits, n_best=n_best, **options)
+    found = find_candidates(
+        asked, start_logits, end_logits, n_best=n_best, max_answer_length=max_answer_length
+    )
     answers = []
     row = 0
     for a, c in zip(asked, found):
         rows = slice(row, row + len(a.windows))
         row = rows.stop
-        ranked = distinct_spans(c.starts, c.ends, c.scores, top_k)
-        n = n_best
-        while len(ranked) < top_k and c.more:
-            n *= 8
-            (c,) = find_candidates([a], start_logits[rows], end_logits[rows], n_best=n, **options)
-            ranked = distinct_spans(c.starts, c.ends, c.scores, top_k)
+        logits = start_logits[rows], end_logits[rows]
+        deeper = partial(_spans_of, a, *logits, max_answer_length)
+        ranked = enough_spans((c.starts, c.ends, c.scores), n_best, top_k, deeper)
         answers.append(as_answers(ranked, c, top_k, null_threshold))
     return answers
+
+
+def _spans_of(asked: Asked, start_logits, end_logits, max_answer_length: int, n: int) -> Spans:
+    "The n best spans of each window of one question"
+    (found,) = find_candidates(
+        [asked], start_logits, end_logits, n_best=n, max_answer_length=max_answer_length
+    )
+    return found.starts, found.ends, found.scores
 
 # %% ../nbs/inside/answering.ipynb #pairs
 def _check_forms(question, context):

@@ -13,7 +13,6 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from .answering import AskOptions, chunks
+from .backends import dtype_name
 from squadqa.files import (
     Row,
+    file_digest,
     id_text,
     known_file,
     read_rows,
@@ -132,15 +133,6 @@ def _answer_chunk(qa: QuestionAnswerer, rows: list[Row], options: AskOptions) ->
 MADE_BY = "squadqa predict, part 1"  # in the header of each part
 
 
-def _file_digest(path: Path) -> str:
-    "Of a file's bytes, block by block"
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
 def run_settings(
     qa: QuestionAnswerer,  # the model that answers
     questions: Path,  # the file
@@ -151,13 +143,12 @@ def run_settings(
     "All on which the answers depend; it is the header of each part."
     return {
         "made_by": MADE_BY,
-        "questions": str(questions),
-        "sha256": _file_digest(questions),
+        "sha256": file_digest(questions)[:16],
         "columns": columns or {},
         "model": qa.name,
         "weights": qa.fingerprint[:16],
         "backend": qa.backend,
-        "dtype": str(qa.dtype),
+        "dtype": dtype_name(qa.dtype),
         "null_threshold": qa.null_threshold,
         "chunk": chunk,
     } | asdict(options)
@@ -221,10 +212,11 @@ def open_part(
             beside.write_text(json.dumps(settings) + "\n", encoding="utf-8")
     header = _header(path)
     if header != settings:
+        then = header or {}
         changed = [
-            f"{key}={(header or {}).get(key)!r}, now {value!r}"
-            for key, value in settings.items()
-            if (header or {}).get(key) != value
+            f"{key}={then.get(key)!r}, now {settings.get(key)!r}"
+            for key in then | settings
+            if then.get(key) != settings.get(key)
         ]
         raise ValueError(
             f"{path} was begun with other settings ({', '.join(changed)}): "

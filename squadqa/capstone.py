@@ -7,7 +7,6 @@ __all__ = ['FILES', 'LEAST', 'CARD', 'CHECKS', 'leaks', 'split_by_title', 'tell_
            'Finding', 'grade', 'grade_report']
 
 # %% ../nbs/course/10_capstone.ipynb #export-imports
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from datasets import Dataset, DatasetDict
 
 from .analysis import bootstrap_interval, compare_predictions, per_question
 from .data import check_examples, load_file
-from .files import parse_json, read_text
+from .files import parse_json, read_text, write_json
 from .metrics import by_id, check_ids
 from .own_data import save_squad_json
 
@@ -128,8 +127,7 @@ def write_project(
         "results.json": results,
     }
     for name, values in told.items():
-        text = json.dumps(values, ensure_ascii=False, indent=1) + "\n"
-        (folder / name).write_text(text, encoding="utf-8")
+        write_json(folder / name, values)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return folder
 

@@ -107,7 +107,7 @@ def to_dataset(
         examples.append(example)
     return Dataset.from_list(examples, features=FEATURES)
 
-# %% ../nbs/course/01_data.ipynb #load-file
+
 def load_file(
     path: str | Path,  # .json (SQuAD v1.1, v2.0, or flat rows), .jsonl, .csv or .parquet
 ) -> Dataset:  # columns id, title, context, question, answers
@@ -283,7 +283,7 @@ def example_problems(
     if example["context"].strip():
         yield from _answer_problems(example)
 
-# %% ../nbs/course/01_data.ipynb #data-report
+
 @dataclass
 class DataReport:
     "What `check_examples` found: counts, and the first offenders of each kind of problem."

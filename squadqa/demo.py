@@ -18,6 +18,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .data import load_squad
+from .files import text_problem
 
 if TYPE_CHECKING:
     import gradio
@@ -125,7 +126,7 @@ def check_text(
             f"The {name} has {len(text):,} characters; this page takes {limit:,} at the most. "
             "Shorten it."
         )
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if text_problem(text):
         raise ValueError(f"The {name} holds half a character (a surrogate): type it anew.")
     return text
 
@@ -358,6 +359,7 @@ class RunningPage:
         self.listener = listener
         self.port = listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
+        self.thread: threading.Thread | None = None
 
     def run(self) -> None:
         "Answer until `close()`, or until Ctrl-C in the main thread."
@@ -369,9 +371,10 @@ class RunningPage:
         self.thread.start()
 
     def close(self) -> None:
-        "End a page that was started."
+        "End a page; one that has ended stays so."
         self.server.should_exit = True
-        self.thread.join()
+        if self.thread:
+            self.thread.join()
         self.listener.close()
 
 

@@ -6,7 +6,6 @@
 __all__ = ['CHUNK', 'prepare_evaluation_features', 'Evaluation', 'evaluate_model', 'write_answers']
 
 # %% ../nbs/inside/evaluation.ipynb #export-imports
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,28 +16,25 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .batching import Engine, length_chunks, predict_logits
-from .files import replace_file
-from .labeling import label_windows, model_inputs
+from .files import write_json
+from .labeling import label_pairs
 from .metrics import squad_scores
 from .models import check_fit
+from .pairs import cut_examples
 from .postprocessing import n_best_answers, postprocess
 from .processes import merge_shards, open_processes, pick_device
-from .validation import locate_windows, prepare_validation_features
-from .windows import tokenize_windows
+from .validation import locate_pairs, prepare_validation_features
 
 # %% ../nbs/inside/evaluation.ipynb #eval-features
 def prepare_evaluation_features(
     examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context, answers
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
-    **options,  # max_length, stride, padding of `tokenize_windows`
+    **options,  # max_length, stride, padding of `cut_examples`
 ) -> dict[str, list]:  # model inputs, labels, example_id, offset_mapping, cls_index per window
     "Validation features that also have labels."
-    windows = tokenize_windows(
-        tokenizer, examples["question"], examples["context"], ids=examples["id"], **options
-    )
-    labels = label_windows(windows, examples["answers"], tokenizer)
-    places = locate_windows(windows, examples["id"], tokenizer, examples["context"])
-    return model_inputs(windows) | labels | places
+    pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
+    labels = label_pairs(pairs, examples["answers"], shifts)
+    return columns | labels | locate_pairs(pairs, examples["id"], shifts, columns)
 
 # %% ../nbs/inside/evaluation.ipynb #evaluate-model
 @dataclass
@@ -135,6 +131,4 @@ def write_answers(
     texts = {row["id"]: row["prediction_text"] for row in evaluation.predictions}
     contents = {"predictions": texts, "nbest": evaluation.n_best, "scores": evaluation.scores}
     for name, values in contents.items():
-        text = json.dumps(values, ensure_ascii=False, indent=1) + "\n"
-        with replace_file(Path(folder) / f"{name}.json") as draft:
-            draft.write_text(text, encoding="utf-8")
+        write_json(Path(folder) / f"{name}.json", values)

@@ -25,7 +25,6 @@ from transformers import (
     DataCollatorForSeq2Seq,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PrinterCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
 )
@@ -39,8 +38,8 @@ from squadqa.answering import (
     make_windows,
     tokenize_contexts,
 )
-from .arguments import Hyperparameters, choose_hyperparameters
-from .batching import WindowCollator, make_features
+from .arguments import Hyperparameters, check_effect, choose_hyperparameters
+from .batching import WindowCollator, evaluating, make_features
 from .checkpoints import open_run, unheard_is_fine
 from .evaluation import Evaluation
 from .hub import describe_run, model_card, open_push
@@ -48,7 +47,7 @@ from .labeling import answer_chars
 from .metrics import squad_scores
 from .models import check_fit, require_fast
 from .results import FineTuneResult
-from .trainer import EpochOrder, QATrainer
+from .trainer import QATrainer
 from squadqa.training import (
     load_for_training,
     pick_precision,
@@ -56,7 +55,7 @@ from squadqa.training import (
     run_training,
     training_arguments,
 )
-from .windows import check_lengths
+from .windows import check_lengths, check_texts, require_room
 
 # %% ../nbs/further/generative.ipynb #load-generative
 _WAY_OUT = (
@@ -131,27 +130,6 @@ def prompt(
     return f"question: {question.strip()} context:"
 
 
-def _check_asked(questions, contexts, ids):
-    "As many texts on both sides, and none of the questions empty"
-    if isinstance(questions, str) or isinstance(contexts, str):
-        raise ValueError(
-            "questions and contexts are lists of strings: put a single one into a list"
-        )
-    if not len(questions) == len(contexts) == len(ids):
-        raise ValueError(
-            f"{len(questions)} questions, {len(contexts)} contexts and {len(ids)} ids: as many of "
-            "each"
-        )
-    for i, question, context in zip(ids, questions, contexts):
-        if not isinstance(question, str) or not question.strip():
-            raise ValueError(
-                f"example {i!r}: the question is empty ({question!r}): write one, or leave the "
-                "example out"
-            )
-        if not isinstance(context, str):
-            raise ValueError(f"example {i!r}: the context is {context!r}, not a string")
-
-
 def prompt_windows(
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
     questions: Sequence[str],  # none of them empty
@@ -164,26 +142,24 @@ def prompt_windows(
     "Windows that read `question: ... context: ...` and slide over the context."
     require_fast(tokenizer)
     names: Sequence = range(len(questions)) if ids is None else ids
-    _check_asked(questions, contexts, names)
+    if len(questions) or len(contexts):
+        check_texts(questions, contexts, names)
     check_lengths(tokenizer, max_length, stride)
     layout, tokens, asked = prompt_layout(tokenizer), {}, []
     if len(contexts):  # each context is tokenized once
         tokens = tokenize_contexts(tokenizer, dict.fromkeys(" " + c for c in contexts))
     for i, question, text in zip(names, questions, contexts):
-        head = tokenizer(prompt(question), add_special_tokens=False, verbose=False)["input_ids"]
-        context, room = tokens[" " + text], max_length - layout.n_specials - len(head)
-        if len(context.ids) > room <= stride:
+        if not question.strip():
             raise ValueError(
-                f"example {i!r}: the prompt with its question has {len(head)} tokens; in a window "
-                f"of max_length={max_length} that leaves {max(room, 0)} for the context, and "
-                f"stride={stride} must be less than that. Raise max_length, lower stride, or "
-                "shorten the question"
+                f"example {i!r}: the question is empty ({question!r}): write one, or leave the "
+                "example out"
             )
-        asked.append(
-            Asked(
-                context, make_windows(head, context, layout, max_length, stride, token_types=False)
-            )
-        )
+        head = tokenizer(prompt(question), add_special_tokens=False, verbose=False)["input_ids"]
+        context, room = tokens[" " + text], max_length - layout.n_specials
+        lengths = (len(head), len(context.ids), room, max_length, stride)
+        require_room(i, *lengths, what="the prompt with its question")
+        windows = make_windows(head, context, layout, max_length, stride, token_types=False)
+        asked.append(Asked(context, windows))
     return asked
 
 # %% ../nbs/further/generative.ipynb #features
@@ -343,34 +319,20 @@ def answer_windows(
         _columns(examples), tokenizer, max_length=max_length, stride=stride
     )
     order = np.argsort([-len(x) for x in features["input_ids"]], kind="stable")
-    collate, training = WindowCollator(tokenizer), model.training
+    collate = WindowCollator(tokenizer)
     found: list = [None] * len(order)
-    model.eval()
-    for i in tqdm(
-        range(0, len(order), batch_size),
-        desc="Answering",
-        unit="batch",
-        disable=None if progress else True,
-    ):
-        some = order[i : i + batch_size]
-        inputs = collate(
-            [{name: features[name][j] for name in ("input_ids", "attention_mask")} for j in some]
-        )
-        written = _write(
-            model,
-            tokenizer,
-            {k: v.to(model.device) for k, v in inputs.items()},
-            num_beams,
-            max_answer_length,
-            length_penalty,
-        )
-        for j, answers in zip(some, written):
-            found[j] = (
-                {"id": features["example_id"][j]}
-                | {name: features[name][j] for name in ("window", "start_char", "end_char")}
-                | answers
-            )
-    model.train(training)
+    bar = tqdm(total=len(order), desc="Answering", unit=" windows", disable=not progress or None)
+    with bar, evaluating(model):
+        for i in range(0, len(order), batch_size):
+            some = order[i : i + batch_size]
+            names = ("input_ids", "attention_mask")
+            batch = collate([{name: features[name][j] for name in names} for j in some])
+            inputs = {name: rows.to(model.device) for name, rows in batch.items()}
+            written = _write(model, tokenizer, inputs, num_beams, max_answer_length, length_penalty)
+            for j, answers in zip(some, written):
+                place = {name: features[name][j] for name in ("window", "start_char", "end_char")}
+                found[j] = {"id": features["example_id"][j]} | place | answers
+            bar.update(len(some))
     return found
 
 # %% ../nbs/further/generative.ipynb #best-windows
@@ -464,8 +426,15 @@ def evaluate_generative(
 class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
     "`Seq2SeqTrainer` with squadqa's batches; its evaluation gives EM and F1 besides the loss."
 
-    examples: Dataset | None = None  # what to score
+    examples: Dataset | None = None  # what to score: those of `eval_dataset`
     options: dict = {}  # of `evaluate_generative`
+    own_loader = None  # the last one of `eval_dataset`
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        loader = super().get_eval_dataloader(eval_dataset)
+        is_own = eval_dataset is None or eval_dataset is self.eval_dataset
+        self.own_loader = loader if is_own else None
+        return loader
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "The model's own loss, over the words of the answer."
@@ -483,7 +452,7 @@ class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
         output = super().evaluation_loop(
             dataloader, description, True, ignore_keys, metric_key_prefix
         )
-        if self.examples is not None:
+        if self.examples is not None and dataloader is self.own_loader:
             scores = evaluate_generative(
                 self.model, self.processing_class, self.examples, progress=False, **self.options
             ).scores
@@ -531,9 +500,6 @@ def build_generative_trainer(
     )
     trainer.examples = data.get("validation")
     trainer.options = {"batch_size": args.per_device_eval_batch_size} | lengths | (scoring or {})
-    trainer.add_callback(EpochOrder(trainer))
-    if args.disable_tqdm:
-        trainer.remove_callback(PrinterCallback)
     return trainer
 
 
@@ -575,7 +541,7 @@ def fine_tune_generative(
     push_to_hub: bool | str = False,  # True or a repository name: upload the result
     seed: int | None = None,  # of the order of the batches and the dropout
     tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
-    **more,  # other fields of `Hyperparameters`, or any of `TrainingArguments`
+    **more,  # other fields of `Hyperparameters`, or of `TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "Teach a model to write answers, and keep the weights with the best F1, as `fine_tune` does."
     settings = choose_hyperparameters(
@@ -591,6 +557,7 @@ def fine_tune_generative(
         seed=seed,
         **more,
     )
+    check_effect(settings, ("compile", "padding", "pad_to_multiple_of"), "a model that writes")
     settings = safe_precision(settings)
     lengths = {"max_length": settings.max_length, "stride": settings.stride}
     scoring = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from .pairs import ContextTokens, PairWindows, Window, cut_pairs, pad_windows
+from .pairs import ContextTokens, PairWindows, Window, cut_examples
 from .windows import context_index, context_span, find_cls
 
 # %% ../nbs/course/03_labeling.ipynb #answer-span
@@ -118,13 +118,6 @@ def prepare_train_features(
     padding: str | bool = "max_length",  # False: padded later, batch by batch
 ) -> dict[str, list]:  # model inputs, start_positions, end_positions: one row per window
     "Windows with labels, for `Dataset.map(batched=True)`."
-    pairs = cut_pairs(
-        tokenizer,
-        examples["question"],
-        examples["context"],
-        max_length=max_length,
-        stride=stride,
-        ids=examples.get("id"),
-    )
-    columns, shifts = pad_windows(pairs, tokenizer, padding, max_length)
+    options = {"max_length": max_length, "stride": stride, "padding": padding}
+    pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
     return columns | label_pairs(pairs, examples["answers"], shifts)

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from .metrics import by_id, check_ids, golds_by_id, token_f1
+from .metrics import match_answers, token_f1
 
 # %% ../nbs/further/languages.ipynb #language-code
 LANGUAGES = {
@@ -239,9 +239,8 @@ def squad_scores_in(
 ) -> dict[str, float]:  # exact_match and f1, 0..100
     "SQuAD v1.1 scores by the rules of a language: means over all references."
     language_code(language, rules)  # before any work
-    texts, golds = by_id(predictions), golds_by_id(references)
-    check_ids(texts, [i for i, _ in golds])
+    rows = match_answers(predictions, references)
     return {
-        name: 100 * float(np.mean([score(texts[i], gold, language, rules) for i, gold in golds]))
+        name: 100 * float(np.mean([score(text, some, language, rules) for _, text, some in rows]))
         for name, score in (("exact_match", exact_match_in), ("f1", f1_in))
     }

@@ -44,14 +44,7 @@ from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .processes import StepPlan, own_share, plan_steps
 from .results import FineTuneResult, write_results
-from squadqa.training import (
-    Diverged,
-    all_finite,
-    best_scores,
-    compile_model,
-    run_identity,
-    should_compile,
-)
+from .training import Diverged, all_finite, best_scores, compile_if_wanted, run_identity
 
 # %% ../nbs/inside/loop_steps.ipynb #decay-groups
 def decay_groups(
@@ -106,7 +99,7 @@ def check_loop(
     if settings.training_args:
         raise ValueError(
             f"the loop has no {', '.join(sorted(settings.training_args))}: use the Trainer "
-            "(fine_tune, --engine trainer), which takes every field of TrainingArguments"
+            "(fine_tune, --engine trainer), which takes these fields of TrainingArguments"
         )
     if hasattr(model, "peft_config"):
         raise ValueError("the loop keeps whole models: train an adapter with fine_tune")
@@ -142,21 +135,21 @@ def _make_loaders(
     tokenizer: PreTrainedTokenizerBase,
     windows: tuple[Dataset, Dataset | None],
     settings: Hyperparameters,
+    plan: StepPlan,
 ) -> tuple[LengthGroupedSampler, list[DataLoader]]:
     "The order of training, a loader for it, and one for the evaluation if there is any"
-    size, device = settings.batch_size, accelerator.device
+    device = accelerator.device
     options: dict = {
         "multiple": settings.pad_to_multiple_of or width_step(device),
         "limit": settings.max_length,
         "workers": count_workers(settings.workers, device),
     }
-    together = size * settings.gradient_accumulation_steps * accelerator.num_processes
     training, scored = windows
-    sampler = LengthGroupedSampler(window_lengths(training), together, settings.seed)
-    loaders = [make_loader(training, model, tokenizer, size, sampler, **options)]
+    sampler = LengthGroupedSampler(window_lengths(training), plan.windows_per_step, settings.seed)
+    loaders = [make_loader(training, model, tokenizer, plan.batch_size, sampler, **options)]
     if scored:
-        eval_size = settings.eval_batch_size or 4 * size
-        loaders.append(make_loader(scored, model, tokenizer, eval_size, **options))
+        size = settings.evaluation_batch_size
+        loaders.append(make_loader(scored, model, tokenizer, size, **options))
     return sampler, loaders
 
 
@@ -168,53 +161,49 @@ def start_run(
     folder: RunFolder,  # where it writes
     settings: Hyperparameters,  # of the run
 ) -> Run:  # ready to train
-    "Loaders, optimizer, `prepare`, and after it the number of steps and the schedule."
-    size = settings.batch_size
-    processes = accelerator.num_processes
+    "Count the steps, make loaders and optimizer, `prepare` them, and make the schedule."
     with accelerator.main_process_first():  # the others find its windows in the cache
         features, evaluation = _make_features(tokenizer, data, settings)
+    plan = plan_steps(
+        len(features),
+        settings.batch_size,
+        accelerator.num_processes,
+        settings.gradient_accumulation_steps,
+        settings.epochs,
+        settings.max_steps,
+    )
     windows = (features, evaluation)
-    sampler, loaders = _make_loaders(accelerator, model, tokenizer, windows, settings)
-    collate = loaders[0].collate_fn
+    sampler, loaders = _make_loaders(accelerator, model, tokenizer, windows, settings, plan)
+    dataset, collate = loaders[0].dataset, loaders[0].collate_fn
     set_seed(settings.seed, device_specific=True)  # each process drops out other units
     optimizer = torch.optim.AdamW(
         decay_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
     )
     model, optimizer, loader, *scored = accelerator.prepare(model, optimizer, *loaders)
-    plan = plan_steps(
-        len(features),
-        size,
-        processes,
-        settings.gradient_accumulation_steps,
-        settings.epochs,
-        settings.max_steps,
-    )
     warmup = settings.warmup_steps
     warmup = int(warmup) if warmup >= 1 else math.ceil(plan.total * warmup)
     scheduler = get_linear_schedule_with_warmup(optimizer, warmup, plan.total)
-    together = size * settings.gradient_accumulation_steps * processes
-    compiled = should_compile(settings, accelerator.device, plan.total * together)
-    if compiled:
-        batch = collate([loaders[0].dataset[i] for i in range(min(2, len(features)))])
-        compiled = compile_model(accelerator.unwrap_model(model), batch)
+    plain = accelerator.unwrap_model(model)
+    seen = plan.total * plan.windows_per_step
+    compiled = compile_if_wanted(settings, plain, seen, dataset, collate)
     run = Run(
-        accelerator,
-        model,
-        tokenizer,
-        optimizer,
-        scheduler,
-        loader,
-        sampler,
-        plan,
-        (*scored, evaluation, data["validation"]) if evaluation else None,
-        settings,
-        folder,
-        compiled,
+        accelerator=accelerator,
+        model=model,
+        tokenizer=tokenizer,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        loader=loader,
+        sampler=sampler,
+        plan=plan,
+        evaluation=(*scored, evaluation, data["validation"]) if evaluation else None,
+        settings=settings,
+        folder=folder,
+        compiled=compiled,
         loss_since=torch.zeros((), device=accelerator.device),
     )
     _keep_weights_readable(accelerator)
-    precision = accelerator.mixed_precision
-    identity = run_identity("accelerate", data, len(features), together, settings, precision)
+    precision, size = accelerator.mixed_precision, plan.windows_per_step
+    identity = run_identity("accelerate", data, len(features), size, settings, precision)
     checkpoint = folder.start(identity)
     if checkpoint:
         load_checkpoint(run, checkpoint)

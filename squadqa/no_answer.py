@@ -18,12 +18,10 @@ from matplotlib.figure import Figure
 
 from squadqa.metrics import (
     best_threshold,
-    by_id,
-    check_ids,
     exact_match,
     f1_v2,
-    golds_by_id,
     golds_v2,
+    match_answers,
     squad_v2_scores,
 )
 from .postprocessing import offset_arrays, windows_of
@@ -80,25 +78,26 @@ def score_each(
     references: Iterable[dict],  # dicts with id and answers (two empty lists for no answer)
 ) -> ScoredAnswers:  # arrays, one entry per reference
     "Score every prediction by the v2.0 rule."
-    found, rows = list(predictions), golds_by_id(references)
-    texts, place = by_id(found), {p["id"]: n for n, p in enumerate(found)}
-    check_ids(texts, [i for i, _ in rows])
-    pairs = [(texts[i], golds_v2({"text": golds})) for i, golds in rows]
+    found = list(predictions)
+    rows = match_answers(found, references)
+    place = {p["id"]: n for n, p in enumerate(found)}
+    pairs = [(text, golds_v2({"text": golds})) for _, text, golds in rows]
     exact, f1 = (
         np.array([score(*pair) for pair in pairs], float) for score in (exact_match, f1_v2)
     )
     return ScoredAnswers(
-        score_differences(found)[[place[i] for i, _ in rows]],
+        score_differences(found)[[place[i] for i, _, _ in rows]],
         exact,
         f1,
-        np.array([bool(golds) for _, golds in rows]),
+        np.array([bool(golds) for _, _, golds in rows]),
         np.array([text != "" for text, _ in pairs]),
     )
 
 # %% ../nbs/further/no_answer.ipynb #find-threshold
 def _between(values: np.ndarray, cut: float) -> float:
     "A threshold that parts the values where cut does, half-way between its neighbours"
-    low, high = values[values <= cut], values[(values > cut) & (values < np.inf)]
+    values = values[values < np.inf]  # without a span to offer, the answer is '' either way
+    low, high = values[values <= cut], values[values > cut]
     if not len(low):
         return float(high.min() - 1 - abs(high.min()) / 1e6) if len(high) else 0.0
     if not len(high):
@@ -108,6 +107,17 @@ def _between(values: np.ndarray, cut: float) -> float:
     return middle if low <= middle < high else low  # neighbouring numbers have none between them
 
 
+def _scores_of(each: ScoredAnswers, metric: str) -> np.ndarray:
+    if metric not in ("exact", "f1"):
+        raise ValueError(f"metric={metric!r} is none of 'exact', 'f1'")
+    return getattr(each, metric)
+
+
+def _best_cut(each: ScoredAnswers, metric: str) -> float:
+    _, cut = best_threshold(each.differences, _scores_of(each, metric), ~each.answerable)
+    return _between(each.differences, cut)
+
+
 def find_threshold(
     predictions: Iterable[dict],  # from `postprocess`
     references: Iterable[dict],  # dicts with id and answers
@@ -115,11 +125,7 @@ def find_threshold(
 ) -> float:  # predict "" where null_score - score is above it
     """The threshold with the best mean score on these examples; of several the lowest, which keeps
     silent most."""
-    if metric not in ("exact", "f1"):
-        raise ValueError(f"metric={metric!r} is none of 'exact', 'f1'")
-    each = score_each(predictions, references)
-    _, cut = best_threshold(each.differences, getattr(each, metric), ~each.answerable)
-    return _between(each.differences, cut)
+    return _best_cut(score_each(predictions, references), metric)
 
 # %% ../nbs/further/no_answer.ipynb #v2-scores
 def v2_scores(
@@ -152,22 +158,22 @@ def precision_recall(
     metric: str = "f1",  # "f1" or "exact": how far an answer counts as right
 ) -> PrecisionRecall:  # as many points as there are different score differences
     "What each threshold costs and brings. Questions with equal differences are answered together."
-    if metric not in ("exact", "f1"):
-        raise ValueError(f"metric={metric!r} is none of 'exact', 'f1'")
-    each = score_each(predictions, references)
+    return _curve(score_each(predictions, references), metric)
+
+
+def _curve(each: ScoredAnswers, metric: str) -> PrecisionRecall:
     if not each.answerable.any():
         raise ValueError("no question has an answer: there is nothing to recall")
-    order = np.argsort(np.where(each.answered, each.differences, np.inf), kind="stable")[
-        : each.answered.sum()
-    ]
-    differences, scores = each.differences[order], (getattr(each, metric) * each.answerable)[order]
+    surest = np.argsort(np.where(each.answered, each.differences, np.inf), kind="stable")
+    order = surest[: each.answered.sum()]
+    differences = each.differences[order]
+    scores = (_scores_of(each, metric) * each.answerable)[order]
     last = np.diff(differences, append=np.inf) > 0  # no point inside a group of ties
     totals = np.cumsum(scores)[last]
     answered: np.ndarray = np.flatnonzero(last) + 1
     precision, recall = totals / answered, totals / each.answerable.sum()
-    return PrecisionRecall(
-        differences[last], precision, recall, float(np.sum(np.diff(recall, prepend=0) * precision))
-    )
+    area = float(np.sum(np.diff(recall, prepend=0) * precision))
+    return PrecisionRecall(differences[last], precision, recall, area)
 
 
 def draw_precision_recall(
@@ -237,21 +243,19 @@ def gather_evidence(
     """Collect what the confidence of each prediction is made of: the context and CLS of all its
     windows count."""
     table = windows_of(features, predictions)
-    rows, counted = np.concatenate(table), offset_arrays(features)[0] >= 0
-    counted[
-        np.arange(len(counted)),
-        np.array(
-            features["cls_index"]
-            if isinstance(features, Dataset)
-            else [f["cls_index"] for f in features]
-        ),
-    ] = True
-    first = np.cumsum([0, *map(len, table[:-1])])
-    begins: np.ndarray = np.append(0, np.cumsum(np.add.reduceat(counted[rows].sum(1), first))[:-1])
-    (starts, top_starts), (ends, top_ends) = (
-        _flat(np.asarray(logits)[rows], counted[rows], begins)
-        for logits in (start_logits, end_logits)
-    )
+    rows = np.concatenate(table)
+    counted = offset_arrays(features)[0] >= 0
+    if isinstance(features, Dataset):
+        cls = features["cls_index"][:]
+    else:
+        cls = [f["cls_index"] for f in features]
+    counted[np.arange(len(counted)), cls] = True
+    counted = counted[rows]
+    first = np.cumsum([0, *map(len, table[:-1])])  # the first window of each example
+    tokens = np.add.reduceat(counted.sum(1), first)  # that count, in each example
+    begins: np.ndarray = np.cumsum(tokens) - tokens
+    starts, top_starts = _flat(np.asarray(start_logits)[rows], counted, begins)
+    ends, top_ends = _flat(np.asarray(end_logits)[rows], counted, begins)
     scores = np.array(
         [p["score"] if p["prediction_text"] else p["null_score"] for p in predictions]
     )
@@ -384,14 +388,13 @@ def evaluate_v2(
 ) -> dict[str, float]:  # `v2_scores` there, pr_exact_ap, pr_f1_ap (percent), null_threshold
     "All that is worth reporting of a model that may keep silent."
     rows = [{"id": e["id"], "answers": e["answers"]} for e in examples]
+    each = score_each(predictions, rows)
     if threshold is None:
-        threshold = find_threshold(predictions, rows, metric)
+        threshold = _best_cut(each, metric)
     scores = v2_scores(predictions, rows, threshold)
-    if "HasAns_total" in scores:
-        scores |= {
-            f"pr_{name}_ap": 100 * precision_recall(predictions, rows, name).average_precision
-            for name in ("exact", "f1")
-        }
+    if each.answerable.any():
+        for name in ("exact", "f1"):
+            scores[f"pr_{name}_ap"] = 100 * _curve(each, name).average_precision
     return scores | {"null_threshold": float(threshold)}
 
 # %% ../nbs/further/no_answer.ipynb #moved-names

@@ -9,7 +9,6 @@ __all__ = ['FOLDS', 'USUAL', 'CHOICE_OF', 'WAYS_OUT', 'SPAN_KEYS', 'LAYOUTS', 'f
            'convert_file', 'load_tables']
 
 # %% ../nbs/further/own_data.ipynb #export-imports
-import json
 import os
 import unicodedata
 from collections import defaultdict
@@ -30,7 +29,6 @@ from squadqa.files import (
     place_rows,
     read_rows,
     read_text,
-    replace_file,
     separator_hint,
     shown,
     take,
@@ -38,6 +36,7 @@ from squadqa.files import (
     user_path,
     walk_squad,
     whole_number,
+    write_json,
 )
 
 # %% ../nbs/further/own_data.ipynb #from-utf16
@@ -683,9 +682,7 @@ def save_squad_json(
             f"{path} exists: choose another name, or overwrite it with overwrite=True (--overwrite)"
         )
     rows = to_dataset(dataset) if isinstance(dataset, list) else dataset
-    text = json.dumps(to_squad_json(rows), ensure_ascii=False, indent=1) + "\n"
-    with replace_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    write_json(path, to_squad_json(rows))
     return path
 
 # %% ../nbs/further/own_data.ipynb #convert

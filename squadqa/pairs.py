@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PairLayout', 'pair_layout', 'ContextTokens', 'word_offsets', 'tokenize_once', 'Window', 'make_windows', 'PairWindows',
-           'cut_pairs', 'pad_windows']
+           'cut_pairs', 'pad_windows', 'cut_examples']
 
 # %% ../nbs/inside/pairs.ipynb #export-imports
 from collections.abc import Iterable, Sequence
@@ -274,3 +274,24 @@ def pad_windows(
         "attention_mask": 0,
     }
     return {n: _fill(columns[n], width, values[n], left) for n in names}, shifts
+
+
+def cut_examples(
+    examples: dict[str, list],  # a batch of `Dataset.map`: question, context, id if there is one
+    tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
+    *,
+    max_length: int = 384,  # tokens in a window
+    stride: int = 128,  # tokens that neighbouring windows share
+    padding: str | bool = "max_length",  # as the tokenizer takes it
+) -> tuple[list[PairWindows], dict[str, list], list[int]]:  # windows; model inputs; see below
+    """Cut a batch into windows and fill them up. The last value is the number of padding tokens
+    in front of each window."""
+    pairs = cut_pairs(
+        tokenizer,
+        examples["question"],
+        examples["context"],
+        max_length=max_length,
+        stride=stride,
+        ids=examples.get("id"),
+    )
+    return pairs, *pad_windows(pairs, tokenizer, padding, max_length)

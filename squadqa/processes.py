@@ -193,6 +193,11 @@ class StepPlan:
     steps_per_epoch: int  # optimizer steps
     total: int  # optimizer steps of the run
 
+    @property
+    def windows_per_step(self) -> int:
+        "Windows that an optimizer step sees, over all processes."
+        return self.batch_size * self.processes * self.accumulation
+
 
 def plan_steps(
     windows: int,  # training windows

@@ -9,7 +9,7 @@ __all__ = ['REPORT_CSS', 'PAGE_CSS', 'LEGEND', 'FEW', 'answer_span', 'mark_answe
 # %% ../nbs/further/report.ipynb #export-imports
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +29,7 @@ from squadqa.analysis import (
     plot_slices,
     slices,
 )
+from .files import replace_file
 from .metrics import by_id
 
 # %% ../nbs/further/report.ipynb #answer-span
@@ -89,6 +90,13 @@ def mark_answers(
     return "".join(parts)
 
 # %% ../nbs/further/report.ipynb #worst-errors
+def _field(predictions: dict[str, str] | Sequence[dict], name: str) -> dict:
+    "A field of the predictions by id; nothing where they are mere texts"
+    if isinstance(predictions, dict):
+        return {}
+    return {p["id"]: p.get(name) for p in predictions}
+
+
 def worst_errors(
     scores: dict[str, np.ndarray],  # from `per_question`
     predictions: dict[str, str] | Sequence[dict],  # {id: text}, or of `postprocess`
@@ -96,13 +104,13 @@ def worst_errors(
     n: int = 20,  # at most
 ) -> list[int]:  # rows that are no exact matches: lowest F1 first, then the surest
     "The errors that tell the most."
-    sure = (
-        {} if isinstance(predictions, dict) else {p["id"]: p.get("score", 0.0) for p in predictions}
-    )
+    sure = _field(predictions, "score")
     wrong = [row for row, match in enumerate(scores["exact_match"]) if not match]
-    return sorted(wrong, key=lambda row: (scores["f1"][row], -sure.get(examples[row]["id"], 0.0)))[
-        :n
-    ]
+
+    def order(row):
+        return scores["f1"][row], -(sure.get(examples[row]["id"]) or 0.0)
+
+    return sorted(wrong, key=order)[:n]
 
 # %% ../nbs/further/report.ipynb #error-table
 REPORT_CSS = """
@@ -149,6 +157,17 @@ LEGEND = (
 )
 
 
+def _table(opening: str, names: Sequence[str], first_number: int, rows: Iterable[str]) -> str:
+    "A table; from the column `first_number` on its head stands to the right, as numbers do"
+    kinds = [""] * first_number + [' class="qa-number"'] * (len(names) - first_number)
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, names))
+    return f"{opening}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _numbers(cells: Iterable[str]) -> str:
+    return "".join(f'<td class="qa-number">{cell}</td>' for cell in cells)
+
+
 def _texts(texts: Iterable[str]) -> str:
     "Answers as HTML, each once"
     shown = [f'<span dir="auto">{escape(text)}</span>' for text in dict.fromkeys(texts) if text]
@@ -173,8 +192,8 @@ def _error_row(
         f'<tr><td><strong dir="auto">{escape(example["question"].strip())}</strong> '
         f"<small>{escape(str(example['id']))}</small>"
         f'<div class="qa-text" dir="auto">{context}</div></td>'
-        f"<td>{_texts(example['answers']['text'])}</td><td>{_texts([text])}</td><td "
-        f'class="qa-number">{100 * score:.0f}</td></tr>'
+        f"<td>{_texts(example['answers']['text'])}</td><td>{_texts([text])}</td>"
+        f"{_numbers([f'{100 * score:.0f}'])}</tr>"
     )
 
 
@@ -189,30 +208,13 @@ def error_table(
     they are shown as text."""
     examples, texts = list(examples), by_id(predictions)
     scores = per_question(texts, examples)
-    starts = {} if isinstance(predictions, dict) else {p["id"]: p.get("start") for p in predictions}
-    rows = [
-        _error_row(
-            examples[i],
-            texts[examples[i]["id"]],
-            starts.get(examples[i]["id"]),
-            float(scores["f1"][i]),
-            around,
-        )
-        for i in worst_errors(scores, predictions, examples, n)
-    ]
-    head = "".join(
-        f'<th scope="col"{number}>{name}</th>'
-        for name, number in (
-            ("Question and context", ""),
-            ("Expected", ""),
-            ("Predicted", ""),
-            ("F1", ' class="qa-number"'),
-        )
-    )
-    return (
-        "<table "
-        f'class="qa-errors"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
+    starts = _field(predictions, "start")
+    rows = []
+    for i in worst_errors(scores, predictions, examples, n):
+        name, score = examples[i]["id"], float(scores["f1"][i])
+        rows.append(_error_row(examples[i], texts[name], starts.get(name), score, around))
+    names = ("Question and context", "Expected", "Predicted", "F1")
+    return _table('<table class="qa-errors">', names, 3, rows)
 
 # %% ../nbs/further/report.ipynb #report-parts
 def picture_html(
@@ -232,12 +234,11 @@ def picture_html(
 FEW = 30  # questions; an interval of fewer is marked, because it tends to be too narrow
 
 
-def _score_cells(s: Slice) -> str:
-    return "".join(
-        f'<td class="qa-number">{s.scores[m]:.1f}</td><td '
-        f'class="qa-number">{s.intervals[m][0]:.1f}–{s.intervals[m][1]:.1f}</td>'
-        for m in METRICS
-    )
+def _score_cells(s: Slice) -> Iterator[str]:
+    for metric in METRICS:
+        low, high = s.intervals[metric]
+        yield f"{s.scores[metric]:.1f}"
+        yield f"{low:.1f}–{high:.1f}"
 
 
 def slice_table(
@@ -246,29 +247,18 @@ def slice_table(
 ) -> str:  # an HTML table
     "Slices as rows: questions, scores, intervals."
     names = ["", "Questions", *(part for label in METRICS.values() for part in (label, "Interval"))]
-    head = "".join(
-        f'<th scope="col"{number}>{name}</th>'
-        for name, number in zip(names, ["", *[' class="qa-number"'] * 5])
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(s.name)}{"†" * (s.questions < FEW)}</th>'
-        f'<td class="qa-number">{s.questions:,}</td>{_score_cells(s)}</tr>'
-        for s in found
-    )
-    return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>"
-        f"{rows}</tbody></table>"
-    )
+    rows = []
+    for s in found:
+        name = f"{escape(s.name)}{'†' * (s.questions < FEW)}"
+        cells = _numbers([f"{s.questions:,}", *_score_cells(s)])
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    return _table(f"<table><caption>{escape(caption)}</caption>", names, 1, rows)
 
 
 def difference_table(
     differences: dict[str, Difference],  # from `compare_predictions`
 ) -> str:  # an HTML table
     "Two models side by side."
-    head = "".join(
-        f'<th scope="col" class="qa-number">{name}</th>'
-        for name in ("Baseline", "This model", "Difference", "Interval", "p-value")
-    )
     rows = []
     for metric, d in differences.items():
         cells = (
@@ -278,15 +268,9 @@ def difference_table(
             f"{d.interval[0]:+.2f} to {d.interval[1]:+.2f}",
             escape(d.p_text),
         )
-        rows.append(
-            f'<tr><th scope="row">{METRICS[metric]}</th>'
-            + "".join(f'<td class="qa-number">{c}</td>' for c in cells)
-            + "</tr>"
-        )
-    return (
-        "<table><thead><tr><th "
-        f'scope="col">Score</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
+        rows.append(f'<tr><th scope="row">{METRICS[metric]}</th>{_numbers(cells)}</tr>')
+    names = ("Score", "Baseline", "This model", "Difference", "Interval", "p-value")
+    return _table("<table>", names, 1, rows)
 
 # %% ../nbs/further/report.ipynb #report-sections
 def _pair(table: str, axes: Axes, alt: str) -> str:
@@ -382,8 +366,8 @@ def write_report(
     predictions: dict[str, str] | Sequence[dict],  # {id: text}, or dicts of `postprocess`
     **options,  # of `report_html`
 ) -> Path:  # the same path
-    "Write the page to a file."
-    path, page = Path(path), report_html(examples, predictions, **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    "Write the page to a file, whole or not at all."
+    page = report_html(examples, predictions, **options)
+    with replace_file(path) as beside:
+        beside.write_text(page, encoding="utf-8")
+    return Path(path)

@@ -6,13 +6,14 @@
 __all__ = ['FineTuneResult', 'learning_curve', 'write_results']
 
 # %% ../nbs/inside/results.ipynb #export-imports
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from .files import write_json
 
 # %% ../nbs/inside/results.ipynb #result
 @dataclass
@@ -64,6 +65,6 @@ def write_results(
     "Write all_results.json, README.md and learning_curve.png."
     folder = Path(folder)
     numbers = asdict(result) | {"output_dir": "."}
-    (folder / "all_results.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    write_json(folder / "all_results.json", numbers)
     (folder / "README.md").write_text(card, encoding="utf-8")
     learning_curve(result.history).savefig(folder / "learning_curve.png", dpi=120)

@@ -20,7 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from .arguments import choose_hyperparameters
+from .arguments import check_effect, choose_hyperparameters
 from squadqa.batching import (
     LengthGroupedSampler,
     WindowCollator,
@@ -45,6 +45,7 @@ from squadqa.training import (
     read_columns,
     run_training,
     training_arguments,
+    windows_per_step,
 )
 
 # %% ../nbs/course/07_trainer.ipynb #qa-trainer
@@ -52,6 +53,12 @@ class QATrainer(Trainer):
     "`Trainer` with batches of similar length, in an order that a resumed run repeats."
 
     compiled = False  # does `torch.compile` run the model?
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.add_callback(EpochOrder(self))
+        if self.args.disable_tqdm:
+            self.remove_callback(PrinterCallback)  # it would print every log entry
 
     def window_loader(self, dataset, batch_size: int, **options) -> DataLoader:
         "Batches of the columns that the model reads."
@@ -71,9 +78,8 @@ class QATrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         args = self.args
-        together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         lengths = window_lengths(self.train_dataset)
-        self.sampler = LengthGroupedSampler(lengths, together, args.data_seed)
+        self.sampler = LengthGroupedSampler(lengths, windows_per_step(args), args.data_seed)
         options = {"sampler": self.sampler, "drop_last": args.dataloader_drop_last}
         return self.window_loader(self.train_dataset, args.train_batch_size, **options)
 
@@ -131,9 +137,6 @@ def build_trainer(
         compute_metrics=score if evaluation else None,
         preprocess_logits_for_metrics=lambda logits, labels: logits[:2],  # BART gives more
     )
-    trainer.add_callback(EpochOrder(trainer))
-    if args.disable_tqdm:
-        trainer.remove_callback(PrinterCallback)
     return trainer
 
 # %% ../nbs/course/07_trainer.ipynb #fine-tune
@@ -157,7 +160,7 @@ def fine_tune(
     seed: int | None = None,  # of the new head, the order of the batches and the dropout
     padding: str | bool | None = None,  # False: to the longest of a batch; "max_length": all alike
     tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
-    **more,  # other fields of `Hyperparameters`, or any of `TrainingArguments`
+    **more,  # other fields of `Hyperparameters`, or of `TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "Fine-tune and keep the weights with the best F1; settings that are not given are the recipe's."
     settings = choose_hyperparameters(
@@ -175,6 +178,7 @@ def fine_tune(
         padding=padding,
         **more,
     )
+    check_effect(settings, ["label_smoothing_factor"], "a model that marks spans")
     about = describe_run(model, data)
     with open_run(output_dir, resume=resume, overwrite=overwrite) as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)

@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['SAME', 'MAY_CHANGE', 'LONG_RUN', 'load_training_data', 'load_new_head', 'load_for_training', 'read_columns',
-           'training_device', 'pick_precision', 'training_arguments', 'run_identity', 'Diverged', 'all_finite',
-           'should_compile', 'compile_model', 'CompileFirst', 'KeepWhole', 'summarize_run', 'best_scores',
-           'run_training']
+           'training_device', 'pick_precision', 'windows_per_step', 'training_arguments', 'run_identity', 'Diverged',
+           'all_finite', 'should_compile', 'compile_model', 'compile_if_wanted', 'CompileFirst', 'KeepWhole',
+           'summarize_run', 'best_scores', 'run_training']
 
 # %% ../nbs/inside/training.ipynb #export-imports
-import inspect
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from transformers import (
 )
 
 from .arguments import Hyperparameters
-from .batching import count_workers, window_loss, without_labels
+from .batching import count_workers, evaluating, model_columns, window_loss, without_labels
 from squadqa.checkpoints import (
     RunFolder,
     StopOnInterrupt,
@@ -48,7 +47,7 @@ from .results import FineTuneResult, write_results
 # %% ../nbs/inside/training.ipynb #load-for-training
 def load_training_data(
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
-) -> DatasetDict:  # with a train split, checked
+) -> DatasetDict:  # with a train split, checked, in the five columns of SQuAD
     "Load and check the data before an hour is spent; a `ValueError` names what is wrong."
     data = data if isinstance(data, DatasetDict) else load_squad(data)
     if "train" not in data:
@@ -58,7 +57,7 @@ def load_training_data(
         )
     splits = {name: data[name] for name in ("train", "validation") if name in data}
     check_examples(DatasetDict(splits)).raise_if_bad()
-    return DatasetDict(splits)
+    return load_squad(splits)  # answers in the form that labels are made of
 
 
 def load_new_head(
@@ -95,8 +94,7 @@ def read_columns(
     features: Dataset,  # one row per window
 ) -> Dataset:  # only the columns that the model reads
     "Leave out what is for people and for the post-processing."
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    known = inspect.signature(base.forward).parameters
+    known = model_columns(model)
     return features.select_columns([name for name in features.column_names if name in known])
 
 # %% ../nbs/inside/training.ipynb #training-arguments
@@ -130,6 +128,13 @@ def _when(settings: Hyperparameters, has_validation: bool) -> dict:
     return when | best | {"greater_is_better": True}
 
 
+def windows_per_step(
+    args: TrainingArguments,  # of the run
+) -> int:  # over all processes
+    "How many windows an optimizer step sees."
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
 def training_arguments(
     output_dir: str | Path,  # where checkpoints go
     settings: Hyperparameters,  # of the run
@@ -146,7 +151,7 @@ def training_arguments(
         seed=settings.seed,
         data_seed=settings.seed,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.eval_batch_size or 4 * settings.batch_size,
+        per_device_eval_batch_size=settings.evaluation_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         warmup_steps=settings.warmup_steps,
         max_steps=settings.max_steps,
@@ -178,7 +183,7 @@ def run_identity(
     engine: str,  # "trainer" or "accelerate"
     data: DatasetDict,  # train, and validation if there is one
     windows: int,  # training windows
-    together: int,  # windows per optimizer step, over all processes
+    step_windows: int,  # windows per optimizer step, over all processes
     settings: Hyperparameters,  # of the run
     precision: str,  # "no", "fp16" or "bf16"
 ) -> dict:  # values that json can write
@@ -186,7 +191,7 @@ def run_identity(
     more = settings.training_args.items()
     identity = {
         "engine": engine,
-        "windows_per_step": together,
+        "windows_per_step": step_windows,
         "mixed_precision": precision,
         **{name: getattr(settings, name) for name in SAME},
         **{name: value for name, value in more if not name.startswith(MAY_CHANGE)},
@@ -242,10 +247,10 @@ def compile_model(
     "Compile a model, if this machine can."
     batch = {name: rows.to(model.device) for name, rows in batch.items()}
     gpus = [model.device.index or 0] if model.device.type == "cuda" else []
-    was_training = model.training
     try:
         model.compile(dynamic=True)
-        with torch.random.fork_rng(gpus, device_type="cuda"):  # dropout draws numbers
+        # dropout draws numbers
+        with evaluating(model), torch.random.fork_rng(gpus, device_type="cuda"):
             window_loss(model.train()(**without_labels(batch)), batch).backward()
             with torch.no_grad():
                 model.eval()(**without_labels(batch))
@@ -260,8 +265,20 @@ def compile_model(
         )
         return False
     finally:
-        model.train(was_training)
         model.zero_grad()
+
+
+def compile_if_wanted(
+    settings: Hyperparameters,  # of the run
+    model: PreTrainedModel,  # on its device
+    windows: int,  # that the run will see, over all epochs
+    dataset: Sequence[dict],  # training windows, to try it on
+    collate: Callable[[list[dict]], dict],  # makes a batch of them
+) -> bool:  # is the model compiled?
+    "Compile a model where that was asked for or pays, if this machine can."
+    if not should_compile(settings, model.device, windows):
+        return False
+    return compile_model(model, collate([dataset[i] for i in range(min(2, len(dataset)))]))
 
 
 class CompileFirst(TrainerCallback):
@@ -272,11 +289,9 @@ class CompileFirst(TrainerCallback):
         self.settings = settings
 
     def on_train_begin(self, args, state, control, model, **kwargs):
-        together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        if should_compile(self.settings, args.device, state.max_steps * together):
-            rows = self.trainer.train_dataset
-            batch = self.trainer.data_collator([rows[i] for i in range(min(2, len(rows)))])
-            self.trainer.compiled = compile_model(model, batch)
+        windows = state.max_steps * windows_per_step(args)
+        rows, collate = self.trainer.train_dataset, self.trainer.data_collator
+        self.trainer.compiled = compile_if_wanted(self.settings, model, windows, rows, collate)
 
 # %% ../nbs/inside/training.ipynb #keep-whole
 class KeepWhole(TrainerCallback):
@@ -366,8 +381,10 @@ def _train(trainer: Trainer, checkpoint: Path | None):
         half = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
         if not (half.is_dir() and find_damage(half)):
             raise
-        error = not_saved(half, e)
-        raise e if isinstance(e, Diverged) else error from e
+        error = not_saved(half, e)  # half a checkpoint goes in any case
+        if isinstance(e, Diverged):
+            raise
+        raise error from e
 
 
 def run_training(
@@ -381,10 +398,9 @@ def run_training(
 ) -> FineTuneResult:  # best scores, history, throughput
     "Train until the end or a request to stop, then save what the run gave."
     args = trainer.args
-    together = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     windows = len(trainer.train_dataset)
     precision = pick_precision(settings)
-    identity = run_identity("trainer", data, windows, together, settings, precision)
+    identity = run_identity("trainer", data, windows, windows_per_step(args), settings, precision)
     stop = StopOnInterrupt()
     trainer.add_callback(KeepWhole(folder, settings))
     trainer.add_callback(stop)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from .pairs import ContextTokens, PairWindows, cut_pairs, pad_windows
+from .pairs import ContextTokens, PairWindows, cut_examples
 from .windows import context_index, find_cls
 
 # %% ../nbs/course/04_validation.ipynb #context-offsets
@@ -25,7 +25,7 @@ def context_offsets(
     "Keep the offsets of context tokens only: what is None can never be an answer."
     return [offset if s == context else None for offset, s in zip(offsets, sequence_ids)]
 
-
+# %% ../nbs/course/04_validation.ipynb #trim-offsets
 def trim_offsets(
     offsets: Sequence[tuple[int, int] | None],  # of tokens, end exclusive; None stays None
     text: str,  # that they point into
@@ -82,12 +82,12 @@ def locate_pairs(
     pairs: Sequence[PairWindows],  # from `cut_pairs`
     ids: Sequence[str],  # of the examples
     shifts: Sequence[int],  # tokens of padding in front of each window, from `pad_windows`
-    widths: Sequence[int],  # tokens in each window, padding included
+    columns: dict[str, list],  # model inputs, from `pad_windows`
 ) -> dict[str, list]:  # example_id, offset_mapping (None outside the context), cls_index
     "What leads from a window's logits back to characters of its example."
     known: dict[str, list] = {}
     located: dict[str, list] = {"example_id": [], "offset_mapping": [], "cls_index": []}
-    places = zip(shifts, widths)
+    places = zip(shifts, map(len, columns["input_ids"]))
     for name, pair in zip(ids, pairs):
         text = pair.context.text
         if text not in known:
@@ -112,14 +112,6 @@ def prepare_validation_features(
     padding: str | bool = "max_length",  # False leaves it to the collator
 ) -> dict[str, list]:  # model inputs, example_id, offset_mapping, cls_index: one row per window
     "Windows that know their example and their characters, for `Dataset.map(batched=True)`."
-    pairs = cut_pairs(
-        tokenizer,
-        examples["question"],
-        examples["context"],
-        max_length=max_length,
-        stride=stride,
-        ids=examples["id"],
-    )
-    columns, shifts = pad_windows(pairs, tokenizer, padding, max_length)
-    widths = [len(ids) for ids in columns["input_ids"]]
-    return columns | locate_pairs(pairs, examples["id"], shifts, widths)
+    options = {"max_length": max_length, "stride": stride, "padding": padding}
+    pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
+    return columns | locate_pairs(pairs, examples["id"], shifts, columns)

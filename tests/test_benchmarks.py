@@ -13,9 +13,17 @@ from benchmarks.harness import Measured, Settings, Target
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# What quick runs of the others do is in their own tests: engines needs its extras, gpu a GPU.
-QUICK = ("train_features", "validation_features", "postprocessing", "scores", "training", "start")
-SLOW = {"growth": "two processes that answer", "answering": "two processes that answer"}
+# What the quick run of gpu does is in a test of its own.
+QUICK = (
+    "train_features",
+    "validation_features",
+    "postprocessing",
+    "scores",
+    "training",
+    "packing",
+    "start",
+)
+SLOW = ("growth", "answering", "engines")  # processes that answer
 
 
 @pytest.fixture(scope="module", autouse=True)

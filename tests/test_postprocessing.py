@@ -243,3 +243,13 @@ def test_features_as_dataset_and_as_list_give_the_same(minilm):
     assert postprocess(
         start[shuffled], end[shuffled], features.select(shuffled), data
     ) == postprocess(start, end, features, data)
+
+
+@pytest.mark.timeout(20)
+def test_fewer_spans_than_are_wanted():
+    "Where every span of a window is valid, the search must know that it has seen them all."
+    features = [{"example_id": "a", "offset_mapping": [(0, 1), (2, 3)]}]
+    logits = np.array([[1.0, 2.0]])
+    examples = [{"id": "a", "context": "a b"}]
+    (found,) = n_best_answers(logits, logits, features, examples, max_answer_length=1).values()
+    assert [(answer["text"], answer["score"]) for answer in found] == [("b", 4.0), ("a", 2.0)]
