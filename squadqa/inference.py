@@ -184,6 +184,8 @@ class QuestionAnswerer:
         options: AskOptions | None = None,  # of this call; None: the defaults
     ) -> list[list[dict]]:  # per question its answers, best first
         "Cut windows, compute their logits together, and decode them."
+        if not pairs:
+            return []
         options = options or AskOptions()
         asked = self.prepare(pairs, options)
         start_logits, end_logits = self.window_logits([w for a in asked for w in a.windows])

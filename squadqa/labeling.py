@@ -118,6 +118,7 @@ def prepare_train_features(
     padding: str | bool = "max_length",  # False: padded later, batch by batch
 ) -> dict[str, list]:  # model inputs, start_positions, end_positions: one row per window
     "Windows with labels, for `Dataset.map(batched=True)`."
-    options = {"max_length": max_length, "stride": stride, "padding": padding}
-    pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
+    pairs, columns, shifts = cut_examples(
+        examples, tokenizer, max_length=max_length, stride=stride, padding=padding
+    )
     return columns | label_pairs(pairs, examples["answers"], shifts)

@@ -68,7 +68,7 @@ def trim_context(
     context: ContextTokens,  # from `tokenize_once`
 ) -> ContextTokens:  # the same tokens
     "Take away the space that some tokenizers count as part of a word."
-    white = np.zeros(len(context.text) + 1, bool)  # the last one stands for "before the text"
+    white: np.ndarray = np.zeros(len(context.text) + 1, bool)  # the last: "before the text"
     white[[match.start() for match in re.finditer(r"\s", context.text)]] = True
     edges = np.flatnonzero(white[context.starts] | white[context.ends - 1])
     if not len(edges):
@@ -112,6 +112,7 @@ def prepare_validation_features(
     padding: str | bool = "max_length",  # False leaves it to the collator
 ) -> dict[str, list]:  # model inputs, example_id, offset_mapping, cls_index: one row per window
     "Windows that know their example and their characters, for `Dataset.map(batched=True)`."
-    options = {"max_length": max_length, "stride": stride, "padding": padding}
-    pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
+    pairs, columns, shifts = cut_examples(
+        examples, tokenizer, max_length=max_length, stride=stride, padding=padding
+    )
     return columns | locate_pairs(pairs, examples["id"], shifts, columns)

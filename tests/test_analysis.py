@@ -109,6 +109,8 @@ def test_missing_predictions_are_told():
     for call in (per_question, answer_confusion, error_table):
         with pytest.raises(ValueError, match="1 examples have no prediction, the first is '1'"):
             call({"0": "Paris"}, [example(0), example(1)])
+        with pytest.raises(ValueError, match="there are two references for example '0'"):
+            call({"0": "Paris"}, [example(0), example(0)])
 
 
 # --- intervals
@@ -595,6 +597,19 @@ def check_page(text):
         a[:2] == ("img", "alt") and len(a[2]) > 20 for a in page.attributes
     )
     return page
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("squadqa.files.os.replace", full)
+    with pytest.raises(ValueError, match="report.html cannot be written: No space left"):
+        write_report(path, [example(0), example(1)], {"0": "sea", "1": ""}, n_resamples=10)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_report_is_self_contained(v2, minilm, tmp_path):

@@ -451,6 +451,40 @@ def test_another_process_was_faster(own, exported, monkeypatch):
     assert file.is_file() and len(list((own / "engines").iterdir())) == 1
 
 
+def test_another_process_was_faster_by_a_moment(own, ready_made, monkeypatch):
+    "The folder appears after we looked, and before ours is moved in."
+
+    def late(source, target):
+        shutil.copytree(source, target)
+        real(source, target)
+
+    real = backends.os.rename
+    monkeypatch.setattr(backends.os, "rename", late)
+    file = engine_file(load_model(own), load_tokenizer(own), name=own)
+    assert file.is_file() and len(list((own / "engines").iterdir())) == 1
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    shutil.rmtree(own / "engines")
+    monkeypatch.setattr(backends.os, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        engine_file(load_model(own), load_tokenizer(own), name=own)
+
+
+@pytest.mark.parametrize("keeps_size", [False, True])
+def test_a_damaged_file_is_not_rounded(keeps_size, own, ready_made, caplog):
+    "Eight bits are made of the file in float32: that one is made again first."
+    file = engine_file(load_model(own), load_tokenizer(own), name=own)
+    good = file.read_bytes()
+    rest = bytes(len(good) // 2) if keeps_size else b""
+    file.write_bytes(good[: len(good) - len(good) // 2] + rest)
+    answerer = QuestionAnswerer(own, backend="onnx", dtype="int8")
+    assert answerer("Who rowed?", CONTEXT)["answer"] in CONTEXT
+    assert file.read_bytes() == good and len(ready_made) == 2
+    assert "it is made again" in caplog.text
+
+
 @pytest.mark.parametrize("backend", ENGINES)
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
 def test_a_damaged_file_is_made_again(damage, backend, own, ready_made, caplog):
@@ -504,11 +538,6 @@ def test_an_engine_takes_the_place_of_a_model(asked, folder, minilm):
     for backend in BACKENDS:
         found = predict_logits(asked[backend].engine, features, minilm, progress=False)
         assert np.allclose(found, expected, atol=1e-4)
-
-
-def test_the_command_line_knows_the_same_engines():
-    assert cli.BACKENDS == tuple(BACKENDS)
-    assert set(cli.DTYPES) == {dtype for dtypes in BACKENDS.values() for dtype in dtypes}
 
 
 @pytest.mark.parametrize("backend", ENGINES)

@@ -26,6 +26,7 @@ from squadqa.batching import (
     WindowTable,
     count_workers,
     fit_batch,
+    gather_logits,
     length_batches,
     length_chunks,
     longest_first,
@@ -38,6 +39,7 @@ from squadqa.batching import (
     without_labels,
 )
 from squadqa.evaluation import prepare_evaluation_features
+from squadqa.inference import QuestionAnswerer
 from squadqa.labeling import prepare_train_features
 from squadqa.models import load_model, load_tokenizer
 from squadqa.processes import own_share, plan_steps
@@ -177,6 +179,13 @@ def test_a_list_of_windows_will_do(model, windows, minilm):
     close(whole, predict_logits(model, rows, minilm, progress=False), atol=0)
 
 
+def test_nothing_to_predict(model, windows, minilm):
+    for nothing in ([], windows.select([])):
+        starts, ends = predict_logits(model, nothing, minilm)
+        assert starts.shape == ends.shape == (0, 0)
+    assert QuestionAnswerer(model, minilm).answer_all([]) == []
+
+
 def test_few_shapes(model, windows, minilm, monkeypatch):
     widths, forward = set(), BertForQuestionAnswering.forward
 
@@ -205,6 +214,25 @@ def test_dropout_is_off_and_comes_back(windows, minilm):
     model.eval()
     predict_logits(model, windows, minilm, progress=False)
     assert not model.training
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gathering_leaves_the_mode_as_it_was(training, small_data, model, minilm):
+    class Alone:
+        device = torch.device("cpu")
+
+        def pad_across_processes(self, rows, **options):
+            return rows
+
+        def gather_for_metrics(self, rows):
+            return rows
+
+    few = small_data["validation"].select(range(2))
+    features = make_features(few, prepare_evaluation_features, minilm, **SHORT)
+    loader = make_loader(features, model.train(training), minilm, 8)
+    starts, ends, loss = gather_logits(Alone(), model, loader)
+    assert len(starts) == len(ends) == len(features) and math.isfinite(loss)
+    assert model.training is training
 
 
 def memory(monkeypatch, most: int, error: Exception) -> list[int]:
@@ -399,13 +427,14 @@ def test_few_shapes_on_a_gpu(windows, model, minilm, monkeypatch):
         lambda module, args, inputs: shapes.append(tuple(inputs["input_ids"].shape)),
         with_kwargs=True,
     )
-    monkeypatch.setattr("squadqa.batching._on_gpu", lambda engine: True)
+    engine = TorchEngine(model.eval())
+    engine.on_gpu = True
     n = len(windows)
-    close(predict_logits(model, windows, minilm, batch_size=24, progress=False), expected)
+    close(predict_logits(engine, windows, minilm, batch_size=24, progress=False), expected)
     assert n % 24 and {rows for rows, _ in shapes} <= {1, 2, 4, 8, 16, 24}
     assert {width for _, width in shapes} <= {32, 64, 96, 128}
     shapes.clear()
-    predict_logits(model, windows, minilm, batch_size=24, batch_tokens=500, progress=False)
+    predict_logits(engine, windows, minilm, batch_size=24, batch_tokens=500, progress=False)
     assert max(rows * width for rows, width in shapes if rows > 1) <= 500  # padding included
 
 

@@ -8,10 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import ROOT, tiny_config
 from processes import alone, processes
 
@@ -428,6 +430,18 @@ def test_a_run_that_fails_at_once_leaves_nothing(
         )
     )
     assert output.read_bytes() == expected
+
+
+def test_the_same_file_under_another_path(questions, tiny_folder, expected, tmp_path, monkeypatch):
+    "What was begun with a short path and a precision in quotes is what it is."
+    monkeypatch.chdir(questions)
+    answerer = QuestionAnswerer(tiny_folder, dtype="bfloat16")
+    begun = bulk.run_settings(answerer, Path("q.jsonl"), None, 8, OPTIONS)
+    bulk.open_part(tmp_path / "a.jsonl.part0", begun)
+    answerer.dtype = torch.bfloat16
+    resumed = bulk.run_settings(answerer, questions / "q.jsonl", {}, 8, OPTIONS)
+    assert begun == resumed == json.loads((tmp_path / "a.jsonl.part0").read_text())
+    assert bulk.open_part(tmp_path / "a.jsonl.part0", resumed) == set()
 
 
 def test_an_edited_file_is_noticed(questions, tiny_folder, expected, tmp_path):

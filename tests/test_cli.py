@@ -18,8 +18,9 @@ from conftest import ROOT
 from processes import launch
 
 from squadqa import cli
-from squadqa.arguments import RECIPES, Hyperparameters
+from squadqa.arguments import RECIPES, Hyperparameters, choose_hyperparameters
 from squadqa.data import load_squad
+from squadqa.models import save_settings
 
 SMALL = ["--max-length", "128", "--stride", "32"]
 CONTEXT = "His cat had waited on the quay 🐈 since noon, and the lamp was lit at eight."
@@ -256,6 +257,22 @@ def test_recipes_from_the_command_line_and_from_python(monkeypatch):
     }
 
 
+def test_what_a_recipe_turns_on_can_be_turned_off(monkeypatch):
+    from squadqa import trainer
+    from squadqa.results import FineTuneResult
+
+    asked = []
+    done = FineTuneResult("x")
+    monkeypatch.setattr(trainer, "fine_tune", lambda *a, **more: asked.append(more) or done)
+    for words, compiled in (("", None), ("--compile", True), ("--no-compile", False)):
+        line = f"train --data sample --output x --recipe fast {words}"
+        assert cli.main(line.split()) == 0
+        settings = asked.pop()
+        assert settings["compile"] is compiled
+        chosen = choose_hyperparameters("minilm", "fast", compile=settings["compile"])
+        assert chosen.compile == ("auto" if compiled is None else compiled)
+
+
 def test_json_of_a_run_without_numbers_is_json(monkeypatch, capsys):
     from squadqa import trainer
     from squadqa.results import FineTuneResult
@@ -360,6 +377,35 @@ def test_threshold_is_finite(gold, copy_of_tiny, squadqa, tmp_path):
     settings = (copy_of_tiny / "squadqa.json").read_text()
     stored = json.loads(settings, parse_constant=pytest.fail)["null_threshold"]
     assert abs(stored) < 1e6 and done.values["null_threshold"] == stored
+
+
+def test_a_language_keeps_the_stored_threshold(copy_of_tiny, squadqa, tmp_path):
+    "What is withheld does not depend on the rules by which the rest is scored."
+    rows = sample_rows(6)
+    for row in rows[::2]:
+        row["answers"] = {"text": [], "answer_start": []}
+    write_rows(tmp_path / "v.jsonl", rows)
+    words = ["evaluate", "--data", "v.jsonl", "--model", copy_of_tiny, *SMALL]
+    for threshold, silent in ((-1e6, 6), (1e6, 0)):
+        save_settings(copy_of_tiny, null_threshold=threshold)
+        plain = squadqa(*words, "--output", "en", "--json").values
+        told = squadqa(*words, "--output", "de", "--language", "de")
+        assert told.code == 0 and f"above a threshold of {threshold:.3f}" in told.out, told.err
+        texts = [json.loads((tmp_path / o / "predictions.json").read_text()) for o in ("en", "de")]
+        assert texts[0] == texts[1] and list(texts[0].values()).count("") == silent
+        scores = json.loads((tmp_path / "de" / "scores.json").read_text())
+        assert scores["null_threshold"] == plain["null_threshold"] == threshold
+        if silent:
+            assert scores["exact_match"] == plain["exact_match"] == 50
+
+
+def test_a_folder_that_may_not_be_written_to(copy_of_tiny, squadqa, tmp_path, monkeypatch):
+    "Whoever gave no --output is not told that its value is wrong."
+    write_rows(tmp_path / "v.jsonl", sample_rows(2))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    done = squadqa("evaluate", "--data", "v.jsonl", "--model", copy_of_tiny)
+    assert done.code == 2 and "choose another folder with --output" in done.err
+    assert f"--output {copy_of_tiny}" not in done.err
 
 
 def test_report_and_language(copy_of_tiny, squadqa, tmp_path):

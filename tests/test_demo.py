@@ -27,6 +27,7 @@ from squadqa.demo import (
     MAX_QUESTION,
     MAX_WAITING,
     MAX_WINDOWS,
+    RunningPage,
     answer_html,
     answers_table,
     check_text,
@@ -633,6 +634,15 @@ def test_page_in_a_thread(capsys):
     page.close()
     with pytest.raises(OSError):
         send({"port": page.port}, "GET", "/")
+
+
+def test_a_page_that_was_waited_for_can_be_closed(monkeypatch):
+    "After Ctrl-C `serve` gives the page back, and who cleans up closes it."
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'squadqa[demo]'")
+    monkeypatch.setattr(RunningPage, "run", lambda page: None)
+    page = serve(Slow(), port=0)
+    page.close()
+    assert page.listener.fileno() == -1
 
 
 def test_loggers_of_the_program_are_left_alone(capsys):

@@ -381,13 +381,6 @@ def test_the_command(cache, own, tmp_path, capsys):
     assert main([*asked, "--backend", "onnx"]) == 0
 
 
-def test_the_commands_choices_are_those_of_python():
-    from squadqa import cli
-
-    assert set(cli.FORMATS) == set(FORMATS)
-    assert set(cli.STORED) == {dtype for some in FORMATS.values() for dtype in some}
-
-
 # --- the Hub's question-answering task
 
 

@@ -1,6 +1,7 @@
 """Files: rows in every format with their places, and a writer that never leaves half a file."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -14,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from processes import alone
 
+from squadqa import checkpoints
 from squadqa.files import (
     READERS,
     Row,
     answer_lists,
     as_row,
+    file_digest,
     id_text,
     input_file,
     parse_json,
@@ -32,6 +35,7 @@ from squadqa.files import (
     text_problem,
     walk_squad,
     whole_number,
+    write_json,
 )
 
 ROWS = [
@@ -181,6 +185,8 @@ def test_taking_a_value_out_of_a_nested_file():
     ):
         with pytest.raises(ValueError, match=words):
             take(values, "a", list, "here")
+    with pytest.raises(TypeError):
+        take({}, "a", list, "here", defualt=[])
 
 
 def test_places_of_rows_that_a_program_made():
@@ -257,6 +263,25 @@ def test_a_failure_leaves_the_old_file(error, tmp_path):
             beside.write_text("half of the n")
             raise error
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_json_is_written_whole(tmp_path):
+    path = tmp_path / "made" / "a.json"
+    write_json(path, {"ort": "Gråvik", "n": [1, 2]})
+    assert path.read_text("utf-8") == '{\n "ort": "Gråvik",\n "n": [\n  1,\n  2\n ]\n}\n'
+    with pytest.raises(TypeError):
+        write_json(path, {"n": object()})
+    assert json.loads(path.read_text("utf-8"))["n"] == [1, 2] and os.listdir(path.parent) == [
+        "a.json"
+    ]
+
+
+def test_a_file_is_known_by_its_bytes(tmp_path):
+    for size in (0, 5, 2**20, 2**20 + 1):
+        data = bytes(range(256)) * (size // 256 + 1)
+        (tmp_path / "a.bin").write_bytes(data[:size])
+        assert file_digest(tmp_path / "a.bin") == hashlib.sha256(data[:size]).hexdigest()
+    assert checkpoints.file_digest is file_digest  # where it was before
 
 
 def test_an_interrupt_leaves_the_old_file(tmp_path):

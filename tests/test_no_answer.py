@@ -329,6 +329,26 @@ def test_between_parts_the_values_as_the_cut_does(values, data):
     assert [v > threshold for v in values] == [v > cut for v in values] and np.isfinite(threshold)
 
 
+@pytest.mark.parametrize("nulls, finite", [((1.0, 2.0), 2), ((), 0)])
+def test_the_threshold_is_finite_where_all_may_speak(nulls, finite):
+    "The best cut is infinite here, which squadqa.json could not hold."
+    scores = [0.0] * finite + [-np.inf] * 3
+    predictions = [
+        {"id": str(i), "prediction_text": "red" if i < finite else "", "score": score}
+        | {"null_score": nulls[i] if i < finite else 1.0}
+        for i, score in enumerate(scores)
+    ]
+    golds = ["red" if i < finite else "!" for i in range(len(scores))]
+    references = [
+        {"id": str(i), "answers": {"text": [gold], "answer_start": [0]}}
+        for i, gold in enumerate(golds)
+    ]
+    threshold = find_threshold(predictions, references)
+    assert np.isfinite(threshold) and threshold > max(nulls, default=-1)
+    kept = [p["prediction_text"] for p in apply_threshold(predictions, threshold)]
+    assert kept == [p["prediction_text"] for p in predictions]
+
+
 def test_the_threshold_keeps_its_distance():
     """Half-way between two questions, so that a score that is off in its last digit changes no
     answer."""
