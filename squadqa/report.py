@@ -151,9 +151,8 @@ figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px
 
 # %% ../nbs/further/report.ipynb #error-table-code
 LEGEND = (
-    '<p class="qa-legend">In the contexts: <mark class="gold">expected</mark>, <mark '
-    'class="predicted">predicted</mark>, '
-    '<mark class="both">both</mark>.</p>'
+    '<p class="qa-legend">In the contexts: <mark class="gold">expected</mark>, '
+    '<mark class="predicted">predicted</mark>, <mark class="both">both</mark>.</p>'
 )
 
 
@@ -276,30 +275,24 @@ def difference_table(
 def _pair(table: str, axes: Axes, alt: str) -> str:
     "A table, and beside it the picture of it"
     return (
-        '<div class="qa-pair"><div class="qa-scroll" '
-        f'tabindex="0">{table}</div>{picture_html(axes, alt)}</div>'
+        f'<div class="qa-pair"><div class="qa-scroll" tabindex="0">{table}</div>'
+        f"{picture_html(axes, alt)}</div>"
     )
 
 
 def _slice_sections(scores, examples, n_windows, options) -> str:
-    parts = [
-        _pair(
-            slice_table(found, f"By {name}"),
-            plot_slices(found),
-            f"EM and F1 by {name} with intervals; the table has the numbers",
-        )
-        for name, found in all_slices(scores, examples, n_windows, **options).items()
-    ]
+    parts = []
+    for name, found in all_slices(scores, examples, n_windows, **options).items():
+        alt = f"EM and F1 by {name} with intervals; the table has the numbers"
+        parts.append(_pair(slice_table(found, f"By {name}"), plot_slices(found), alt))
+    if not parts:
+        return ""
     note = (
         "<p>Lengths are in words; of several expected answers the shortest counts, and 0 stands "
         "for no answer. "
         f"† fewer than {FEW} questions: the interval tends to be too narrow.</p>"
     )
-    return (
-        f"<section><h2>Where it goes well, and where not</h2>{note}{''.join(parts)}</section>"
-        if parts
-        else ""
-    )
+    return f"<section><h2>Where it goes well, and where not</h2>{note}{''.join(parts)}</section>"
 
 
 def _confusion_section(predictions, examples) -> str:
@@ -312,10 +305,8 @@ def _confusion_section(predictions, examples) -> str:
         "were not; "
         f"of {wrongly + rightly} without one {wrongly} were answered and {rightly} were not"
     )
-    return (
-        "<section><h2>Answer, or "
-        f"none?</h2><p>{alt}.</p>{picture_html(plot_confusion(counts), alt)}</section>"
-    )
+    picture = picture_html(plot_confusion(counts), alt)
+    return f"<section><h2>Answer, or none?</h2><p>{alt}.</p>{picture}</section>"
 
 # %% ../nbs/further/report.ipynb #report-html
 def report_html(
@@ -332,12 +323,12 @@ def report_html(
     examples, texts = list(examples), by_id(predictions)
     scores, confidence = per_question(texts, examples), options.get("confidence", 0.95)
     wrong = int((scores["exact_match"] == 0).sum())
+    whole = slice_table(slices(scores, **options), "All questions")
     parts = [
         f"<h1>{escape(title)}</h1><p>{len(examples):,} questions, {wrong:,} of them without an "
         "exact match. Scores are 0 to 100; "
         f"the intervals hold {100 * confidence:g} % of the means of resampled questions.</p>",
-        "<section "
-        f'class="qa-scroll">{slice_table(slices(scores, **options), "All questions")}</section>',
+        f'<section class="qa-scroll">{whole}</section>',
     ]
     if baseline is not None:
         table = difference_table(compare_predictions(baseline, texts, examples, **options))
@@ -352,11 +343,11 @@ def report_html(
     # Even a browser that wanted to could fetch nothing.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta '
-        f'http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>{escape(title)}</title><style>{REPORT_CSS}{PAGE_CSS}</style>'
-        f'</head><body class="qa-report"><main>{"".join(parts)}</main></body></html>\n'
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{REPORT_CSS}{PAGE_CSS}</style></head>"
+        f'<body class="qa-report"><main>{"".join(parts)}</main></body></html>\n'
     )
 
 

@@ -517,3 +517,16 @@ def test_the_workflow_is_pinned_and_deploys_from_main_only():
     assert "refs/heads/main" in flow["jobs"]["deploy"]["if"]
     assert flow["permissions"] == {"contents": "read"}
     assert set(flow["jobs"]["deploy"]["permissions"]) == {"pages", "id-token"}
+
+
+def test_columns_are_as_wide_as_what_they_hold(texts):
+    "Pandoc divides the width of a table with long rows by the dashes below its head."
+    (rule,) = re.findall(
+        r"^\| lesson \| what it is about .*\n\|(.+)\|$", texts["index.ipynb"], re.M
+    )[:1]
+    lesson, about, minutes, colab = (mark.count("-") for mark in rule.split("|"))
+    assert minutes < colab < lesson < about
+    table = "| a | b |\n|:--|--:|\n| [x](https://example.org/long) | y \\| z |\n"
+    assert site.prose.tables(table) == table.replace("|:--|--:|", "|:-----|----------:|")
+    uneven = "| a | b |\n|---|---|\n| only one |\n"
+    assert site.prose.tables(uneven) == uneven

@@ -157,7 +157,7 @@ class Links:
             parts[i] = re.sub(r"(?<!`)`([\w.]+(?:\(\))?)`(?!`)", self.name, parts[i])
         text = "".join(parts)
         text = re.sub(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", self.relative, text)
-        return prose.callouts(self.terms.markdown(text) if self.terms else text)
+        return prose.callouts(prose.tables(self.terms.markdown(text) if self.terms else text))
 
     def relative(self, match: re.Match) -> str:
         place = os.path.normpath(Path("nbs") / self.floor / match[1]).replace(os.sep, "/")

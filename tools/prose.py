@@ -3,6 +3,7 @@
 - `> **Note.** ...` becomes a callout
 - commands for a shell get the language that brings a copy button
 - a badge from another host becomes a link in words
+- the columns of a table become as wide as what they hold
 - the first use of each term of the glossary leads to it
 """
 
@@ -53,6 +54,35 @@ def pictures(text: str) -> str:
 def badges(text: str) -> str:
     "A picture from another host becomes words."
     return BADGE.sub(r"[Open in Colab](\1)", text)
+
+
+TABLE = re.compile(r"^\|.+\|\n\|[-:| ]+\|\n(?:\|.+\|(?:\n|\Z))+", re.M)
+
+
+def tables(text: str) -> str:
+    "Where a row is long, pandoc takes the widths of the columns from the dashes below the head."
+    return TABLE.sub(lambda match: with_widths(match[0]), text)
+
+
+def with_widths(table: str) -> str:
+    "A table with dashes as its longest cells have letters, up to 50, and some for the margin."
+    lines = table.split("\n")
+    rows = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in lines if line]
+    if len({len(row) for row in rows}) > 1:
+        return table
+    marks = [mark.strip() for mark in rows.pop(1)]
+    widths = [min(50, max(map(letters, column))) + 4 for column in zip(*rows)]
+    rule = [
+        f"{':' * mark.startswith(':')}{'-' * width}{':' * mark.endswith(':')}"
+        for mark, width in zip(marks, widths)
+    ]
+    lines[1] = f"|{'|'.join(rule)}|"
+    return "\n".join(lines)
+
+
+def letters(cell: str) -> int:
+    "How long a cell is when it is read."
+    return len(re.sub(r"!?\[([^\]]*)\]\([^)]*\)(?:\{[^}]*\})?|[`*]", r"\1", cell).strip())
 
 
 @lru_cache
