@@ -1,8 +1,9 @@
-"""As much of the Hub's protocol as an upload needs, on 127.0.0.1: create a repository, ask how to
-send files, send large ones, commit."""
+"""As much of the Hub's protocol as an upload needs, on 127.0.0.1: create a repository, check the
+metadata of a card, ask how to send files, send large ones, commit."""
 
 import base64
 import json
+import re
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -83,8 +84,19 @@ class Handler(BaseHTTPRequestHandler):
             )
         elif "/commit/" in self.path:
             self.commit([json.loads(line) for line in body.splitlines()])
+        elif self.path == "/api/validate-yaml":
+            self.check_card(json.loads(body)["content"])
         else:
-            self.answer({})  # validate-yaml
+            self.answer({"error": "not here"}, 404)
+
+    def check_card(self, card: str):
+        "The Hub wants a model's id for a base model, and refuses any other name."
+        named = re.search(r"^base_model: (.+)$", card, re.M)
+        name = named[1].strip("'\"") if named else "nothing"
+        if re.fullmatch(r"([\w.-]+/)?[\w.-]+", name):
+            return self.answer({"errors": [], "warnings": []})
+        told = f'"base_model" with value "{name}" is not valid. Use a model id from https://hf.co/models'
+        self.answer({"errors": [{"message": told}], "warnings": []}, 400)
 
     def commit(self, lines: list[dict]):
         hub = self.server.hub

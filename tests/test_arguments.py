@@ -156,6 +156,27 @@ def test_names_of_transformers_are_folded():
         choose_hyperparameters(epochs=3, num_train_epochs=2)
 
 
+def test_what_stands_under_training_args_is_folded_too():
+    "The field of that name is read by the same rules as the keywords."
+    settings = choose_hyperparameters(
+        adam_beta1=0.8, training_args={"num_train_epochs": 2, "adam_beta2": 0.98, "seed": None}
+    )
+    assert settings.epochs == 2 and settings.seed == 42
+    assert settings.training_args == {"adam_beta1": 0.8, "adam_beta2": 0.98}
+    for given, said in (
+        (
+            dict(learning_rate=1e-4, training_args={"learning_rate": 1e-3}),
+            "contradicts learning_rate",
+        ),
+        (dict(adam_beta1=0.8, training_args={"adam_beta1": 0.9}), "contradicts adam_beta1=0.9"),
+        (dict(training_args={"output_dir": "x"}), "output_dir='x' is not taken"),
+        (dict(training_args={"lerning_rate": 1}), "did you mean learning_rate"),
+        (dict(training_args=["seed"]), "training_args is a list, not a dict"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            choose_hyperparameters(**given)
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_what_is_chosen_here_is_not_taken(name):
     with pytest.raises(ValueError, match=f"^{name}=True is not taken: "):

@@ -149,9 +149,9 @@ def test_another_run_is_refused(change, words, run):
 # --- a model is whole or absent
 
 
-def write_model(folder):
+def write_model(folder, config="config.json"):
     with whole_or_absent(folder) as staging:
-        for name in ("model.safetensors", "config.json", "tokenizer.json", "README.md"):
+        for name in ("model.safetensors", config, "tokenizer.json", "README.md"):
             (staging / name).write_text(f"new {name}")
 
 
@@ -196,20 +196,46 @@ def kill_at_move(number):
     os.replace = replace
 
 
-@pytest.mark.parametrize("number", range(1, 9))
-def test_a_kill_between_two_files(number, run):
+KINDS = ("config.json", "adapter_config.json")  # what makes a folder a model, or an adapter
+
+
+@pytest.mark.parametrize("config", KINDS)
+@pytest.mark.parametrize("number", range(1, 10))
+def test_a_kill_between_two_files(number, config, run):
     "Nobody can load a mixture, and the next run finds the old model or the new one."
+    (run / "config.json").rename(run / config)
+    (run / "generation_config.json").write_text("old")
     before = content(run)
 
     def dies():
         kill_at_move(number)
-        write_model(run)
+        write_model(run, config)
 
     killed(dies)
-    assert (run / "config.json").exists() == (number == 1)
+    assert (run / config).exists() == (number == 1)
     with open_run(run, resume=True):
         pass
     assert content(run) == before
+
+
+@pytest.mark.parametrize("config", KINDS)
+def test_a_kill_after_the_exchange_keeps_the_new_model(config, run, monkeypatch):
+    (run / "config.json").rename(run / config)
+    real = shutil.rmtree
+
+    def dies():
+        def rmtree(path, **options):
+            if path.name == ".replaced":
+                os._exit(9)
+            real(path, **options)
+
+        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        write_model(run, config)
+
+    killed(dies)
+    with open_run(run, resume=True):
+        pass
+    assert (run / config).read_text() == f"new {config}" and not (run / ".replaced").exists()
 
 
 @pytest.mark.parametrize("number", range(1, 8))

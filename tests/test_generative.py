@@ -16,17 +16,21 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     PreTrainedTokenizerFast,
+    Seq2SeqTrainingArguments,
     T5Config,
     T5ForConditionalGeneration,
     set_seed,
 )
 from transformers.modeling_outputs import BaseModelOutput
 
+from squadqa import generative
+from squadqa.arguments import choose_hyperparameters
 from squadqa.checkpoints import checkpoints
 from squadqa.data import load_squad
 from squadqa.generative import (
     answer_windows,
     best_windows,
+    build_generative_trainer,
     evaluate_generative,
     fine_tune_generative,
     generate_answers,
@@ -39,6 +43,7 @@ from squadqa.generative import (
 )
 from squadqa.metrics import squad_scores
 from squadqa.models import load_tokenizer
+from squadqa.training import training_arguments
 
 LENGTHS = dict(max_length=96, stride=24)
 
@@ -528,6 +533,41 @@ def test_resume(kind, toy, tokenizers, tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
     with pytest.raises(ValueError, match="is not empty.*resume=True"):
         fine_tune_generative(make(tokenizer), data, tmp_path / "whole", epochs=1, **run)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("compile", True), ("padding", "max_length"), ("pad_to_multiple_of", 64)]
+)
+def test_settings_without_effect_are_refused(name, value, tmp_path):
+    with pytest.raises(ValueError, match=f"{name}={value!r} has no effect on a model that writes"):
+        fine_tune_generative("none", "sample", tmp_path / "run", **{name: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_its_own_validation_data_is_scored(toy, tokenizers, tmp_path):
+    "The examples of other windows are not known, so these have a loss and no scores."
+    data = DatasetDict(train=toy.select(range(2)), validation=toy.select(range(2)))
+    settings = choose_hyperparameters(disable_tqdm=True, mixed_precision="no")
+    args = training_arguments(tmp_path, settings, kind=Seq2SeqTrainingArguments)
+    model = tiny_t5(tokenizers["t5"])
+    trainer = build_generative_trainer(model, tokenizers["t5"], data, args, **LENGTHS)
+    other = trainer.eval_dataset.select(range(2))
+    assert {"eval_loss", "eval_f1", "eval_exact_match"} <= trainer.evaluate().keys()
+    assert "eval_f1" in trainer.evaluate(trainer.eval_dataset)
+    for found in (trainer.evaluate(other), trainer.predict(other).metrics):
+        assert not [name for name in found if name.endswith(("f1", "exact_match"))], found
+        assert [name for name in found if name.endswith("loss")]
+
+
+def test_an_interrupt_leaves_the_model_in_its_mode(tokenizers, toy, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    model = tiny_t5(tokenizers["t5"]).train()
+    monkeypatch.setattr(generative, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        answer_windows(model, tokenizers["t5"], toy.select([0]), progress=False, **LENGTHS)
+    assert model.training
 
 
 def test_models_that_do_not_write(tokenizers, minilm, tmp_path):

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,9 @@ def test_arguments_that_the_loop_does_not_have(tiny_folder, small_data, tmp_path
 
 def test_adapters_are_for_the_trainer(tiny_folder, small_data, tmp_path):
     pytest.importorskip("peft", reason="peft is not installed: pip install 'squadqa[offline]'")
+    for alpha in (0, -1):
+        with pytest.raises(ValueError, match=f"alpha={alpha} must be above 0"):
+            add_adapter(load_model(tiny_folder), rank=2, alpha=alpha)
     adapted = add_adapter(load_model(tiny_folder), rank=2)
     with pytest.raises(ValueError, match="train an adapter with fine_tune"):
         train_loop(adapted, small_data, tmp_path / "run")
@@ -809,8 +813,10 @@ train_loop(sys.argv[1], data, sys.argv[2], **run, learning_rate=1e-3, push_to_hu
 
 
 def test_each_epoch_is_one_commit_and_the_files_are_the_models(tiny_folder, tmp_path):
+    "Also of a base model whose folder has a name that no model on the Hub can have."
+    base = shutil.copytree(tiny_folder, tmp_path / "my model (2)")
     with HubServer() as server:
-        done = push(tiny_folder, tmp_path / "run", server)
+        done = push(base, tmp_path / "run", server)
     assert done.returncode == 0, done.stderr[-3000:]
     messages = [commit.message.split(",")[0] for commit in server.commits]
     assert server.created == ["mine"] * 2
@@ -824,6 +830,8 @@ def test_each_epoch_is_one_commit_and_the_files_are_the_models(tiny_folder, tmp_
     assert len({c.files["model.safetensors"] for c in server.commits}) >= 2
     assert not (tmp_path / "run" / ".pushing").exists()
     assert {"README.md", "all_results.json", "learning_curve.png"} <= last.keys()
+    card = last["README.md"].decode()
+    assert "base_model: " not in card.split("---")[1] and "`my model (2)`, fine-tuned" in card
 
 
 def test_a_failed_push_does_not_stop_the_training(tiny_folder, tmp_path):

@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, tiny_config
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForQuestionAnswering,
     BertForQuestionAnswering,
@@ -170,6 +171,22 @@ def test_examples_without_answers_train_and_score(tiny_folder, tmp_path):
     data = DatasetDict(train=v2, validation=v2)
     result = fine_tune(str(tiny_folder), data, tmp_path / "run", **RUN | {"epochs": 1})
     assert np.isfinite(result.scores["loss"])
+
+
+def as_objects(answers):
+    return [
+        {"text": t, "answer_start": s} for t, s in zip(answers["text"], answers["answer_start"])
+    ]
+
+
+@pytest.mark.parametrize(
+    "form", [as_objects, json.dumps, lambda answers: json.dumps(as_objects(answers))]
+)
+def test_answers_in_every_form_are_trained_on(form, small_data):
+    "What passes the check of the data is in SQuAD's form afterwards, splits of your own too."
+    rows = [row | {"answers": form(row["answers"])} for row in small_data["train"].to_list()]
+    data = training.load_training_data(DatasetDict(train=Dataset.from_list(rows)))
+    assert data["train"].to_list() == small_data["train"].to_list()
 
 
 def test_left_padding_architecture(shared, small_data, tmp_path):
@@ -412,6 +429,11 @@ BAD = {
     "both": (dict(resume=True), "pass one"),
     "hub": (dict(push_to_hub=True), "the Hub did not give the repository run.*hf auth login"),
     "schedule": (dict(lr_scheduler_type="zigzag"), "zigzag"),
+    "smoothing": (dict(label_smoothing_factor=0.1), "label_smoothing_factor=0.1 has no effect on"),
+    "two repositories": (
+        dict(push_to_hub="me/a", hub_model_id="me/b"),
+        "push_to_hub='me/a' contradicts hub_model_id='me/b': pass one",
+    ),
 }
 
 
@@ -539,6 +561,22 @@ def test_divergence_is_told_and_replaces_nothing(evaluate_every, again, tiny_fol
     with pytest.raises(ValueError, match="training diverged.*Lower the learning rate .*=1e.30"):
         fine_tune(str(tiny_folder), small_data, again, **run, overwrite=True)
     assert content(again) == before
+
+
+def test_a_run_that_diverged_while_it_saved_is_not_its_own_cause(tmp_path):
+    "Who follows the causes of an error comes to an end, and half a checkpoint is gone."
+    half = tmp_path / "checkpoint-3"
+    half.mkdir()
+
+    def train(resume_from_checkpoint):
+        raise training.Diverged(3, 1e-3)
+
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(output_dir=tmp_path), state=SimpleNamespace(global_step=3), train=train
+    )
+    with pytest.raises(training.Diverged) as caught:
+        training._train(trainer, None)
+    assert caught.value.__cause__ is None and not half.exists()
 
 
 def test_two_trainings_in_one_folder(tiny_folder, small_data, tmp_path, monkeypatch):
