@@ -224,8 +224,11 @@ def _check_logits(name: str, values: np.ndarray, features: int, tokens: int) -> 
     return values
 
 
-def _char_spans(start_logits, end_logits, features, **options) -> tuple[np.ndarray, ...]:
-    "(windows, n) start and end characters (exclusive) and scores of what `find_spans` finds"
+Spans = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, ends, scores: (windows, n)
+
+
+def _char_spans(start_logits, end_logits, features, **options) -> Spans:
+    "Start and end characters (exclusive) and scores of what `find_spans` finds"
     start_chars, end_chars = offset_arrays(features)
     start_logits = _check_logits("start_logits", start_logits, *start_chars.shape)
     end_logits = _check_logits("end_logits", end_logits, *start_chars.shape)
@@ -276,9 +279,6 @@ def postprocess(
     return answers
 
 # %% ../nbs/course/05_postprocessing.ipynb #n-best-answers
-Spans = tuple[np.ndarray, np.ndarray, np.ndarray]  # starts, ends, scores: (windows, n)
-
-
 def distinct_spans(
     starts: np.ndarray,  # (windows, n) first characters
     ends: np.ndarray,  # (windows, n) characters after the last ones

@@ -154,7 +154,7 @@ def test_the_lesson_shows_the_results(capsys, monkeypatch):
     cells = {cell["id"]: cell for cell in notebook["cells"]}
     names = {"json": json, "Path": Path}
     monkeypatch.chdir(ROOT)
-    for name in ("measured-load", "measured-table"):
+    for name in ("record-of", "measured-load", "measured-table"):
         exec("".join(cells[name]["source"]), names)
     shown = ["".join(out["text"]) for out in cells["measured-table"]["outputs"]]
     assert capsys.readouterr().out == "".join(shown), "run `make outputs`"
