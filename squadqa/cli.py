@@ -106,9 +106,9 @@ def _table(args: argparse.Namespace) -> dict:
 
 def _check_is_file(source: str | dict[str, str], args: argparse.Namespace) -> None:
     "The sample and what the Hub has are loaded as they are"
-    from squadqa.files import READERS
+    from squadqa.files import READERS, user_path
 
-    if not isinstance(source, str) or os.path.lexists(source):
+    if not isinstance(source, str) or os.path.lexists(user_path(source)):
         return
     if Path(source).suffix.lower() in READERS:  # whoever reads it says that it is not there
         return
