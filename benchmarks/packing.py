@@ -121,7 +121,7 @@ def steps_of(model, batches: list[dict], loss_of, inputs) -> list[float]:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses
 
 
