@@ -12,7 +12,7 @@ help:
 	@echo "make demo         check the sample, train the starter on it, score it, ask it (minutes)"
 	@echo "make lab          open the start page in JupyterLab"
 	@echo "make lesson N=03  one lesson: in step, run, its exercises, its tests (under a minute)"
-	@echo "make test         everything that protects a commit (under ten minutes on two cores)"
+	@echo "make test         everything that protects a commit (ten to fifteen minutes on two cores)"
 	@echo "make test-all     the whole: all lessons in JupyterLab, all kill points, types, fuzzing"
 	@echo "make fuzz         new cases of all properties, on each tokenizer (CASES=100000)"
 	@echo "make bench        all comparisons of speed on a CPU (about an hour; needs SQUADQA_DATA)"
