@@ -1,4 +1,4 @@
-"""The snippets of well-known model cards, unchanged, over our own texts: they ran on transformers
+"""The calls of well-known model cards, over texts of our own: they ran on transformers
 4.57, and run again after `restore_pipeline`. The starter lies under each model's name."""
 
 import json
@@ -13,17 +13,13 @@ from squadqa.models import load_model, load_tokenizer
 COURSE = '''
 from transformers import pipeline
 
-# Replace this with your own checkpoint
-model_checkpoint = "huggingface-course/bert-finetuned-squad"
-question_answerer = pipeline("question-answering", model=model_checkpoint)
-
-context = """
+reader = pipeline("question-answering", model="huggingface-course/bert-finetuned-squad")
+text = """
 🦜 The harbour of Sel has a café, a lighthouse and a museum of ropes. The lighthouse was built
 in 1862 by Ines Marrow, who kept its lamp for forty years.
 """
-question = "Who built the lighthouse?"
-question_answerer(question=question, context=context)
-result = question_answerer(question=question, context=context)
+asked = "Who built the lighthouse?"
+result = reader(question=asked, context=text)
 '''
 
 ROBERTA = """
@@ -134,10 +130,10 @@ def test_the_snippet_of_a_model_card(name, hub):
 def test_what_comes_out_is_the_question_answering_task_of_the_hub(hub):
     "Its schema, as huggingface_hub keeps it: the answers, and the names of the parameters."
     names = run(COURSE, hub)
-    result, pipe = names["result"], names["question_answerer"]
+    result, pipe = names["result"], names["reader"]
     text = json.dumps([result])
     (element,) = QuestionAnsweringOutputElement.parse_obj_as_list(text)
-    assert element.answer == names["context"][element.start : element.end] == "Ines Marrow"
+    assert element.answer == names["text"][element.start : element.end] == "Ines Marrow"
     assert isinstance(element.score, float) and 0 <= element.score <= 1
     assert set(result) == set(QuestionAnsweringOutputElement.__dataclass_fields__)
     given = {
