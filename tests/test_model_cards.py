@@ -27,7 +27,6 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer, pipeline
 
 model_name = "deepset/roberta-base-squad2"
 
-# a) Get predictions
 nlp = pipeline('question-answering', model=model_name, tokenizer=model_name)
 QA_input = {
     'question': 'When was the lighthouse built?',
@@ -35,7 +34,6 @@ QA_input = {
 }
 res = nlp(QA_input)
 
-# b) Load model & tokenizer
 model = AutoModelForQuestionAnswering.from_pretrained(model_name)
 tokenizer = AutoTokenizer.from_pretrained(model_name)
 result = pipeline('question-answering', model=model, tokenizer=tokenizer)(QA_input)
