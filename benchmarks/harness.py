@@ -136,7 +136,7 @@ def record(name: str, settings: Settings, found: Measured, load: list[float]) ->
         "command": f"python -m benchmarks {name}" + (" --quick" if settings.quick else ""),
         "date": time.strftime("%Y-%m-%d"),
         "quick": settings.quick,
-        "rounds": settings.rounds,
+        "rounds": max(map(len, found.seconds.values())),
         "equal": found.equal,
         "seconds": found.seconds,
         "summary": {variant: spread(values) for variant, values in found.seconds.items()},

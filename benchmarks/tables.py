@@ -56,12 +56,37 @@ def conditions(record: dict) -> str:
     "When and on what, in a few words."
     on, versions = record["machine"], record["machine"]["versions"]
     before, after = record["load_average"]
+    rounds = "1 round" if record["rounds"] == 1 else f"{record['rounds']} rounds"
     return (
-        f"{record['name']}: {record['date']}, {record['rounds']} rounds, {on['cpu']}, "
+        f"{record['name']}: {record['date']}, {rounds}, {on['cpu']}, "
         f"{on['cores']} cores, load {before:g} to {after:g}, Python {on['python']}, torch "
         f"{versions['torch']}, transformers {versions['transformers']}, "
         f"datasets {versions['datasets']}"
     )
+
+
+def engines(record: dict) -> list[str]:
+    "EM and F1 of each engine on all questions, and what it cost."
+    more = record["more"]
+    lines = [
+        "",
+        f"{record['what'][0].upper()}{record['what'][1:]}:",
+        "",
+        "| engine | EM | F1 | same answers as PyTorch | seconds | to the first answer | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, scores in more["scores"].items():
+        cells = (
+            name,
+            f"{scores['exact_match']:.2f}",
+            f"{scores['f1']:.2f}",
+            f"{more['same_answers_percent'][name]:.1f} %",
+            f"{record['seconds'][name][0]:.0f}",
+            f"{more['seconds_until_first_answer'][name]:.1f}",
+            str(more["peak_mib"][name]),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def summary() -> str:
@@ -75,6 +100,9 @@ def summary() -> str:
             continue
         lines += ["| " + " | ".join(row) + " |" for row in rows(record)]
         notes.append(f"- {conditions(record)}.")
+    whole = load("engines")
+    if whole:
+        lines += engines(whole)
     text = "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
     if missing:
         text += f"\nNot measured: {', '.join(missing)}.\n"

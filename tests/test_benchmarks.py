@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import harness, tables
+from benchmarks import harness, recipes, tables
 from benchmarks.__main__ import COMPARISONS, main, run
 from benchmarks.harness import Measured, Settings, Target
 
@@ -117,6 +117,34 @@ def test_a_target_is_judged_round_by_round():
         "met": True,
     }
     assert harness.judge(Target("own", "old", at_most=0.3), found)["met"] is False
+
+
+def test_whole_runs_are_recorded_one_by_one_and_not_repeated(monkeypatch, tmp_path, capsys):
+    done = []
+
+    def one_run(recipe, seed, folder):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append((recipe, seed, folder.name))
+        f1 = {"minilm": 70.0, "fast": 71.0}[recipe] + seed
+        return {"recipe": recipe, "seed": seed, "exact_match": 60.0, "f1": f1}
+
+    record = tmp_path / "results" / "recipes.json"
+    words = ["--seeds", "1", "2", "--record", str(record)]
+    monkeypatch.setattr(recipes, "one_run", one_run)
+    with pytest.raises(KeyboardInterrupt):
+        recipes.main(words)
+    done.pop(0)  # the next call may go one run further
+    recipes.main(words)
+    assert done == [("fast", 1, "fast-1"), ("minilm", 2, "minilm-2"), ("fast", 2, "fast-2")]
+    told = json.loads(record.read_text())
+    assert len(told["runs"]) == 4
+    assert told["summary"]["minilm"]["f1"] == {"mean": 71.5, "min": 71.0, "max": 72.0}
+    assert told["summary"]["fast"] == {
+        "runs": 2,
+        "exact_match": {"mean": 60.0, "min": 60.0, "max": 60.0},
+        "f1": {"mean": 72.5, "min": 72.0, "max": 73.0},
+    }
 
 
 def test_a_command_that_fails_is_told():
