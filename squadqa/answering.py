@@ -40,7 +40,7 @@ def tokenize_contexts(
     return {text: trim_context(context) for text, context in found.items()}
 
 # %% ../nbs/inside/answering.ipynb #ask-options
-MIN_ROOM = 16  # tokens of context in a window; fewer would make thousands of windows
+MIN_ROOM = 16  # tokens of context by which windows move on; fewer would make thousands of them
 
 
 @dataclass
@@ -80,7 +80,7 @@ def window_stride(
             f"leaves {max(room, 0)} for the context: shorten the question, raise max_seq_len, or "
             "cut it with max_question_len"
         )
-    return min(stride, room // 2)
+    return stride if room - stride >= MIN_ROOM else room // 2
 
 # %% ../nbs/inside/answering.ipynb #prepare-questions
 Asked = PairWindows  # a question's windows, and the tokens of its context
@@ -97,8 +97,8 @@ def prepare_questions(
     options = options or AskOptions()
     max_length = min(options.max_seq_len, max_tokens or tokenizer.model_max_length)
     stride = options.doc_stride
-    if max_length < options.max_seq_len:  # a model that reads little
-        stride = min(stride, max_length // 2)
+    if stride > max_length - MIN_ROOM and max_length < options.max_seq_len:  # it reads little
+        stride = max_length // 2
     check_lengths(tokenizer, max_length, stride)
     texts = dict.fromkeys(context for _, context in pairs)
     contexts = tokenize_contexts(tokenizer, texts, options.align_to_words)
@@ -306,7 +306,7 @@ def _raw_pairs(question, context) -> Iterable[tuple]:
     return zip(question, context)
 
 
-def _check_text(name: str, text) -> None:
+def _check_text(name: str, text, allow_empty: bool) -> None:
     "Refuse what is no text, or cannot be written down"
     if not isinstance(text, str):
         raise ValueError(f"the {name} is {text!r}, not a string")
@@ -315,20 +315,23 @@ def _check_text(name: str, text) -> None:
     except UnicodeEncodeError as e:
         half = f"{text[e.start]!r} at {e.start}, half of a character"
         raise ValueError(f"the {name} has {half}") from None
-    if not text or name == "question" and not text.strip():
+    blank = not text or name == "question" and not text.strip()
+    if blank and not allow_empty:
         raise ValueError(f"the {name} is empty")
 
 
 def as_pairs(
     question: str | Mapping | Iterable,  # a string, a {"question", "context"}, or several of them
     context: str | Sequence[str] | None = None,  # one for all, or as many; None: each has its own
+    *,
+    allow_empty: bool = False,  # let blank questions and empty contexts through
 ) -> Iterator[tuple[str, str]]:  # question and context
     "Bring all that can be asked into one form; what can't is a `ValueError`."
     _check_forms(question, context)
     for i, pair in enumerate(_raw_pairs(question, context)):
         for name, text in zip(("question", "context"), pair):
             try:
-                _check_text(name, text)
+                _check_text(name, text, allow_empty)
             except ValueError as e:
                 raise ValueError(f"number {i}: {e}") from None
         yield pair

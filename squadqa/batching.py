@@ -74,12 +74,17 @@ def _arrays(column) -> list | np.ndarray:
     return [values[start:end] for start, end in zip(ends, ends[1:])]
 
 
+_USUAL = ("input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions")
+
+
 def model_columns(
     model: torch.nn.Module,  # with or without an adapter
 ) -> list[str]:  # names, those of labels too
-    "Which columns a model reads: what its forward takes."
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    return list(inspect.signature(base.forward).parameters)
+    "Which columns a model reads: what its forward takes. One that hides it takes the usual ones."
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    taken = inspect.signature(base.forward).parameters.values()
+    names = [one.name for one in taken if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    return names or list(_USUAL)
 
 
 class WindowTable(torch.utils.data.Dataset):
@@ -249,6 +254,16 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def _two_logits(output) -> tuple[torch.Tensor, torch.Tensor]:
+    "Start and end logits of a model's output, which may be a plain tuple"
+    if isinstance(output, tuple) and len(output) >= 2:
+        return output[0], output[1]
+    try:
+        return output.start_logits, output.end_logits
+    except AttributeError:
+        raise ValueError("the model gives no start and end logits: it lacks the head") from None
+
+
 class TorchEngine:
     "PyTorch as it is."
 
@@ -272,8 +287,7 @@ class TorchEngine:
         place, queued = self.model.device, self.queued
         try:
             inputs = {name: rows.to(place, non_blocking=queued) for name, rows in batch.items()}
-            out = self.model(**inputs)
-            logits = torch.stack([out.start_logits, out.end_logits]).float()
+            logits = torch.stack(_two_logits(self.model(**inputs))).float()
             return logits.to("cpu", non_blocking=queued)
         except RuntimeError as e:
             if len(batch["input_ids"]) == 1 or not _lacks_memory(e):

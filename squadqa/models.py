@@ -523,7 +523,9 @@ def require_qa_head(
     model: torch.nn.Module,  # any model
 ) -> None:
     "A `ValueError` for a model that gives no start and end logits."
-    if "start_positions" not in inspect.signature(model.forward).parameters:
+    taken = inspect.signature(model.forward).parameters.values()
+    hidden = all(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in taken)  # compiled
+    if not hidden and "start_positions" not in [one.name for one in taken]:
         raise ValueError(
             f"{type(model).__name__} has no question-answering head: load it with "
             "AutoModelForQuestionAnswering, or pass its name or folder"

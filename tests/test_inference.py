@@ -423,9 +423,15 @@ def test_long_questions_let_windows_overlap_less(tiny):
     assert [window_stride([0] * n, tokens, layout, 384, 128) for n in (10, 125, 181, 341)] == [
         128,
         128,
-        100,
+        128,
         20,
     ]
+    for stride in (128, 150):  # what is asked for, where it leaves room
+        options = AskOptions(max_seq_len=200, doc_stride=stride)
+        (asked,) = tiny.prepare([("Who?", context)], options)
+        room = asked.windows[0].end
+        begins = [window.begin for window in asked.windows]
+        assert {b - a for a, b in zip(begins, begins[1:])} == {room - stride}
 
 
 def test_models_that_read_less_than_a_window(minilm):

@@ -108,6 +108,17 @@ def test_a_transformers_that_changed_is_one_sentence(change, restored, monkeypat
     assert TASK not in PIPELINE_REGISTRY.supported_tasks
 
 
+def test_the_class_has_its_name_back(restored, pipe):
+    from transformers import QuestionAnsweringPipeline as named
+    from transformers.pipelines import QuestionAnsweringPipeline as in_pipelines
+
+    assert named is in_pipelines is QuestionAnsweringPipeline and isinstance(pipe, named)
+    restored.undo()
+    for home in ("transformers", "transformers.pipelines"):
+        with pytest.raises(ImportError, match="QuestionAnsweringPipeline"):
+            exec(f"from {home} import QuestionAnsweringPipeline")
+
+
 # Every form of a call
 
 
@@ -190,6 +201,87 @@ def test_data_sets_of_torch_and_of_the_hub(pipe):
             return iter(rows)
 
     assert [a["answer"] for a in pipe(Stream())] == expected
+
+
+def test_a_data_set_can_be_counted_and_read_again(pipe):
+    answers = pipe(KeyDataset([{"asked": dict(PAIR)}] * 3, "asked"))
+    assert len(answers) == 3 and is_answer(next(answers))
+    assert len(list(answers)) == len(list(answers)) == 3
+    with pytest.raises(TypeError, match="len"):
+        len(pipe(dict(PAIR) for _ in range(3)))
+
+
+def test_a_stream_that_tells_its_length(pipe):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([dict(PAIR)] * 2)
+
+        def __len__(self):
+            return 2
+
+    assert len(list(pipe(Stream()))) == 2
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 8])
+def test_an_empty_text_does_not_end_a_stream(batch_size, pipe):
+    empty = [{"question": Q, "context": ""}, {"question": " ", "context": C}]
+    rows = [PAIR, empty[0], PAIR, empty[1], empty[0], PAIR]
+    nothing = {"score": 0.0, "start": 0, "end": 0, "answer": ""}
+    expected = [pipe(**PAIR) if row is PAIR else nothing for row in rows]
+    for found in (
+        pipe(map_of(rows), batch_size=batch_size),
+        pipe(KeyDataset([{"x": r} for r in rows], "x"), batch_size=batch_size),
+    ):
+        found = list(found)
+        assert [a["answer"] for a in found] == [a["answer"] for a in expected]
+        assert found[1] == found[3] == found[4] == nothing
+    with pytest.raises(ValueError, match="the context is empty"):
+        pipe([PAIR, empty[0]])
+
+
+def map_of(rows):
+    yield from map(dict, rows)
+
+
+def test_three_positions_are_too_many(pipe):
+    with pytest.raises(ValueError, match="one question and one context"):
+        pipe(Q, C, Q)
+
+
+def test_another_model_is_taken(tiny_folder):
+    own = transformers.pipeline(TASK, model=str(tiny_folder), device="cpu")
+    calls = []
+
+    class Counting(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.config, self.device = model, model.config, model.device
+
+        def forward(self, **inputs):  # hides what it takes, as a compiled model does
+            calls.append(sorted(inputs))
+            return self.model(**inputs)
+
+    before = own(**PAIR)
+    own.model = Counting(own.model)
+    assert own(**PAIR) == before
+    assert calls == [["attention_mask", "input_ids", "token_type_ids"]]
+    own.model.config.return_dict = False  # then a model gives tuples
+    assert own(**PAIR) == before
+    headless = Counting(own.model.model.bert)
+    own.model = headless
+    with pytest.raises(ValueError, match="no start and end logits"):
+        own(**PAIR)
+
+
+def test_an_adapter_of_peft_in_a_folder(tiny_folder, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model = AutoModelForQuestionAnswering.from_pretrained(tiny_folder)
+    settings = LoraConfig(r=2, target_modules=["query"], task_type="QUESTION_ANS")
+    get_peft_model(model, settings).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    found = transformers.pipeline(TASK, model=str(tmp_path), device="cpu")(**PAIR)
+    assert is_answer(found)
 
 
 @pytest.mark.parametrize("name", ["top_k", "topk"])

@@ -25,8 +25,9 @@ import reference
 SITE = os.environ.get("SQUADQA_SITE")
 # One page of each kind; `slow` measures all.
 SAMPLE = (
-    "index course/02_windows course/03_labeling course/07_trainer further/own_data further/serving "
-    "inside/backends glossary troubleshooting reference/index reference/inference"
+    "index course/02_windows course/03_labeling course/05_postprocessing course/07_trainer "
+    "further/own_data further/serving inside/backends glossary troubleshooting reference/index "
+    "reference/inference"
 ).split()
 
 
