@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from importlib.metadata import metadata
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -279,6 +280,16 @@ def reads_like_bert(
     return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
 
 
+def _gradio_version() -> str:
+    "The one that is installed, or the lowest that the extra `demo` allows"
+    try:
+        return version("gradio")
+    except PackageNotFoundError:
+        needed = " ".join(requires("squadqa") or [])
+        lowest = re.findall(r"gradio[^;]*?>=([\d.]+)", needed)[0].split(".")
+        return ".".join([*lowest, "0", "0"][:3])
+
+
 def _metadata(format: str, model: str) -> str:
     "The Hub's metadata, of a model and of a Space"
     sdk = ("static", "index.html") if format == "web" else ("gradio", "app.py")
@@ -290,6 +301,8 @@ def _metadata(format: str, model: str) -> str:
         f"sdk: {sdk[0]}",
         f"app_file: {sdk[1]}",
     ]
+    if format != "web":
+        lines += [f"sdk_version: {_gradio_version()}", 'python_version: "3.11"']
     if "/" in model:
         lines.append(f"base_model: {model}")
     return "\n".join(lines)

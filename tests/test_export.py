@@ -233,6 +233,68 @@ def test_the_endpoint_takes_the_windows_of_the_folder(exported):
     assert handler.options == {"max_seq_len": 128, "doc_stride": 32, "max_answer_len": 30}
 
 
+@pytest.mark.parametrize(
+    "parameters, count",
+    [
+        ({"top_k": None, "max_seq_len": None}, 1),
+        ({"topk": 2}, 2),
+        ({"padding": "do_not_pad", "top_k": 2}, 2),
+    ],
+)
+def test_the_endpoint_takes_the_old_options(exported, parameters, count):
+    handler = load(exported / "handler.py", "handler").EndpointHandler()
+    inputs = {"question": QUESTIONS[0], "context": CONTEXT}
+    kept = dict(parameters)
+    found = handler({"inputs": inputs, "parameters": parameters})
+    assert found == handler({"inputs": inputs, "parameters": {"top_k": count}})
+    assert parameters == kept
+
+
+def test_the_endpoint_takes_lists(exported):
+    handler = load(exported / "handler.py", "handler").EndpointHandler()
+    expected = [handler({"inputs": {"question": q, "context": CONTEXT}}) for q in QUESTIONS]
+    for context in (CONTEXT, [CONTEXT] * len(QUESTIONS)):
+        found = handler({"inputs": {"question": QUESTIONS, "context": context}})
+        assert_same([[one] for one in found], [[one] for one in expected])
+    with pytest.raises(ValueError, match="3 questions but 1 contexts"):
+        handler({"inputs": {"question": QUESTIONS, "context": [CONTEXT]}})
+
+
+@pytest.mark.parametrize(
+    "parameters, said",
+    [
+        ({"topp": 2}, "no option is called topp: there are .*top_k"),
+        ([2], r"parameters=\[2\] must be an object"),
+        ({"top_k": "two"}, "top_k='two' must be a number"),
+    ],
+)
+def test_the_endpoint_refuses_what_is_no_option(exported, parameters, said):
+    handler = load(exported / "handler.py", "handler").EndpointHandler()
+    inputs = {"question": QUESTIONS[0], "context": CONTEXT}
+    with pytest.raises(ValueError, match=said):
+        handler({"inputs": inputs, "parameters": parameters})
+
+
+def test_the_card_tells_how_the_engine_reaches_the_endpoint(exported):
+    card = " ".join((exported / "README.md").read_text().split())
+    assert "HF_FRAMEWORK=custom" in card and "transformers 5" in card
+
+
+@pytest.mark.parametrize("installed, written", [("6.31.0", "6.31.0"), (None, "6.0.0")])
+def test_the_space_names_its_versions(exported, monkeypatch, installed, written):
+    def version(package):
+        if installed is None:
+            raise export.PackageNotFoundError(package)
+        return installed
+
+    monkeypatch.setattr(export, "version", version)
+    lines = export._metadata("onnx", "owner/name").splitlines()
+    assert f"sdk_version: {written}" in lines and 'python_version: "3.11"' in lines
+    assert "_version" not in export._metadata("web", "owner/name")
+    front = (exported / "README.md").read_text().split("---")[1]
+    assert re.search(r"^sdk_version: \d+\.\d+\.\S+$", front, re.M)
+
+
 def test_the_space_builds_its_page(exported):
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     app = load(exported / "app.py", "app")

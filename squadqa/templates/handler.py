@@ -3,9 +3,24 @@
 import json
 from pathlib import Path
 
-from squadqa.inference import QuestionAnswerer
+from squadqa.answering import AskOptions
+from squadqa.inference import QuestionAnswerer, take_options
 
 WINDOWS = ("max_seq_len", "doc_stride", "max_answer_len")
+
+
+def read_parameters(
+    parameters: dict | None,  # of a request
+) -> dict:  # options of `QuestionAnswerer`
+    "Options under their old names too; None means the default, another name a `ValueError`."
+    if not isinstance(parameters, dict | None):
+        raise ValueError(f"parameters={parameters!r} must be an object, {{'top_k': 3}}")
+    rest = dict(parameters or {})
+    options = take_options(rest)
+    if rest:
+        known = ", ".join(AskOptions.__dataclass_fields__)
+        raise ValueError(f"no option is called {', '.join(rest)}: there are {known}")
+    return options
 
 
 class EndpointHandler:
@@ -26,6 +41,9 @@ class EndpointHandler:
     ) -> dict | list:  # {score, start, end, answer}; lists for top_k > 1 and many inputs
         "Answer one request; what cannot be answered is a `ValueError`."
         inputs = data.get("inputs", data)
-        options = self.options | (data.get("parameters") or {})
-        found = self.qa(inputs, **options)
+        options = self.options | read_parameters(data.get("parameters"))
+        if isinstance(inputs, dict) and any(isinstance(v, list) for v in inputs.values()):
+            found = self.qa(inputs.get("question"), inputs.get("context"), **options)
+        else:
+            found = self.qa(inputs, **options)
         return found if isinstance(found, dict) else list(found)
