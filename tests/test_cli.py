@@ -430,6 +430,26 @@ def test_evaluate_writes_into_folders_of_ones_own_only(folder, squadqa, tmp_path
     assert (tmp_path / "starter").exists() == folder and not list(tmp_path.glob("starter/*"))
 
 
+@pytest.mark.parametrize("data", ["predictions.json", "validation=./scores.json"])
+def test_evaluate_spares_its_data(data, squadqa, tiny_folder, tmp_path):
+    file = tmp_path / data.rpartition("=")[2]
+    write_rows(file, sample_rows(2))
+    before = file.read_bytes()
+    done = squadqa("evaluate", "--data", data, "--model", tiny_folder, "--output", ".", *SMALL)
+    assert done.code == 2 and "would be written over" in done.err, done
+    assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_tilde_behind_an_equals_sign(squadqa, tiny_folder, tmp_path, monkeypatch):
+    "A shell expands `--model ~/mine`, but not `--model=~/mine`."
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").symlink_to(tiny_folder)
+    write_rows(tmp_path / "v.jsonl", sample_rows(2))
+    words = ["--model=~/mine", "--output=~/out", "--json", *SMALL]
+    done = squadqa("evaluate", "--data", "v.jsonl", *words)
+    assert done.code == 0 and (tmp_path / "out" / "scores.json").is_file(), done.err
+
+
 def test_where_evaluate_writes(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = cli.output_folder
@@ -543,6 +563,7 @@ def failing(error):
         (FileNotFoundError(2, "No such file", "a.txt"), "squadqa: a.txt: No such file\n"),
         (MemoryError(), "squadqa: there is not enough memory"),
         (RecursionError("maximum"), "nested too deeply"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA is full"), "CUDA is full"),
     ],
 )
@@ -553,8 +574,24 @@ def test_faults_become_sentences(error, said, capsys):
 
 
 def test_bugs_stay_visible():
-    with pytest.raises(KeyError):
-        cli._run(failing(KeyError("a bug")))
+    for bug in (KeyError("a bug"), RuntimeError("a bug")):
+        with pytest.raises(type(bug)):
+            cli._run(failing(bug))
+
+
+@pytest.mark.parametrize(
+    "world, rank, told",
+    [(None, "1", True), ("", "1", True), ("x", None, True), ("2", "1", False), ("2", "0", True)],
+)
+def test_what_a_launcher_left_behind(world, rank, told, squadqa, monkeypatch):
+    "A rank without a number of processes is of a launch that is over."
+    for name, value in (("WORLD_SIZE", world), ("RANK", rank)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    done = squadqa("check", "sample")
+    assert done.code == 0 and ("424 examples" in done.out) == told
+    assert "gone.json" in squadqa("check", "gone.json").err
 
 
 @pytest.mark.parametrize(
