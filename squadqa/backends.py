@@ -29,6 +29,7 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedModel, PreTrai
 from .arguments import BACKENDS
 from .batching import Engine, TorchEngine
 from .checkpoints import find_damage, seal_checkpoint
+from .files import user_path
 from squadqa.models import (
     file_sha256,
     is_own_folder,
@@ -213,11 +214,17 @@ def export_onnx(
     return file
 
 # %% ../nbs/inside/backends.ipynb #quantize
+def _no_telemetry() -> None:
+    "ONNX Runtime calls its maker unless this is set before it is imported"
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def quantize_onnx(
     source: str | Path,  # an ONNX file in float32
     file: str | Path,  # to write
 ) -> Path:  # the file
     "Round the weights of an ONNX file to int8, by ONNX Runtime's dynamic quantization."
+    _no_telemetry()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
@@ -234,6 +241,7 @@ class OnnxEngine:
         max_tokens: int | None = None,  # in a window; None: any number
         dtype: str | None = None,  # of the file; it says so itself
     ):
+        _no_telemetry()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -305,10 +313,15 @@ def fingerprint(
 def _cache() -> Path:
     "The cache of this account, as other programs choose it"
     own = os.environ.get("SQUADQA_CACHE")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "squadqa"
+    base = own or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        place = user_path(base)
+    except ValueError as e:
+        raise ValueError(
+            f"there is no home folder for the cache {base}: name a folder that may be written to "
+            "in the environment variable SQUADQA_CACHE"
+        ) from e
+    return place if own else place / "squadqa"
 
 
 def engine_places(

@@ -294,6 +294,8 @@ class Guard:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if not any(m == method and re.fullmatch(path, scope["path"]) for m, path in ROUTES):
             return 404, "There is nothing here."
+        if "transfer-encoding" in headers:  # it goes before a content-length
+            return 411, "The request must tell its size, and not come in chunks."
         if method == "POST" and not headers.get("content-length", "").isdecimal():
             return 411, "The request does not tell its size."
         if method == "POST" and int(headers["content-length"]) > MAX_BODY:

@@ -221,6 +221,11 @@ def _check_output(output: Path, overwrite: bool) -> None:
     "A folder that is not empty must be an earlier export, and meant"
     if output.is_file():
         raise ValueError(f"{output} is a file; the export needs a folder")
+    if output.is_dir() and (os.path.ismount(output) or os.path.samefile(output, os.curdir)):
+        raise ValueError(
+            f"{output} cannot be exchanged for another folder, because it is the current one or a "
+            f"disk is mounted there: name a folder in it, such as {output / 'export'}"
+        )
     if not output.is_dir() or not any(output.iterdir()):
         return
     if "engine" not in read_settings(output):
@@ -297,7 +302,7 @@ def _metadata(format: str, model: str) -> str:
         "pipeline_tag: question-answering",
         f"library_name: {'openvino' if format == 'openvino' else 'onnx'}",
         f"tags: [squadqa, {format}]",
-        f"title: {model.rpartition('/')[2]}",
+        f"title: {json.dumps(model.rpartition('/')[2], ensure_ascii=False)}",  # as YAML quotes
         f"sdk: {sdk[0]}",
         f"app_file: {sdk[1]}",
     ]
@@ -394,7 +399,7 @@ def export_model(
     max_answer_len: int = 30,  # tokens in the longest answer
 ) -> Path:  # the folder
     "Write a folder with an engine, the tokenizer, the settings and a card; whole or not at all."
-    output, name = Path(output).absolute(), str(model)
+    output, name = Path(os.path.realpath(output)), str(model)  # no link is replaced
     dtype = choose_dtype(format, dtype)
     backend = "openvino" if format == "openvino" else "onnx"
     # refuses what is out of range

@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +288,24 @@ def test_what_the_libraries_say_of_themselves(asked):
     assert compiled.get_property("INFERENCE_NUM_THREADS") == torch.get_num_threads()
 
 
+@pytest.mark.parametrize("chosen", [None, "0"])
+def test_onnx_runtime_does_not_call_its_maker(chosen, exported, tmp_path):
+    program = (
+        "import os, sys; from squadqa.backends import OnnxEngine\n"
+        "assert 'onnxruntime' not in sys.modules\n"
+        "print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "OnnxEngine(sys.argv[1]); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    own = {} if chosen is None else {"ORT_DISABLE_TELEMETRY": chosen}
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), **own}
+    words = [sys.executable, "-c", program, str(exported)]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.stdout.split() == [str(chosen), chosen or "1"], done.stderr
+    if chosen is None:
+        assert not list(tmp_path.rglob("*Microsoft*"))
+
+
 def test_eight_bits(folder, asked, exported, monkeypatch):
     "Weights in eight bits, products of whole numbers, and a smaller file that lies beside."
     import onnx
@@ -415,6 +436,12 @@ def test_a_folder_that_may_not_be_written_to(own, ready_made, tmp_path, monkeypa
     monkeypatch.setenv("SQUADQA_CACHE", str(own / "engines"))
     with pytest.raises(ValueError, match="environment variable SQUADQA_CACHE"):
         engine_file(model, tokenizer, name=own)
+
+
+def test_a_home_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("SQUADQA_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(ValueError, match="~nobody-of-this-name/x: .* SQUADQA_CACHE"):
+        backends.engine_places()
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError(28, "No space left on device")])

@@ -27,6 +27,7 @@ from squadqa.demo import (
     MAX_QUESTION,
     MAX_WAITING,
     MAX_WINDOWS,
+    Guard,
     RunningPage,
     answer_html,
     answers_table,
@@ -527,6 +528,16 @@ def test_uploads_are_refused(server):
     for path in ("/gradio_api/upload", "/upload", "/gradio_api/process_recording"):
         for method in ("POST", "PUT"):
             assert send(server, method, path, part, **kind)[0] == 404
+
+
+def test_the_guard_refuses_a_request_of_two_sizes():
+    "A transfer-encoding goes before a content-length, which could be a lie."
+    guard = Guard(None, 7860)
+    headers = [(b"host", b"localhost:7860"), (b"content-length", b"10")]
+    scope = {"method": "POST", "path": "/gradio_api/queue/join", "headers": headers}
+    assert guard.refusal(scope) is None
+    headers.append((b"transfer-encoding", b"chunked"))
+    assert guard.refusal(scope)[0] == 411
 
 
 def test_large_requests_are_refused(server, ask_number):

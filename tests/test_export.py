@@ -86,6 +86,13 @@ def test_the_card_has_no_gap_and_no_machine_path(exported):
     assert re.fullmatch(r"squadqa\[onnx,demo\] @ git\+https://\S+\n", needed)
 
 
+@pytest.mark.parametrize("name", ["a: b", "yes", "[x", "somebody/1.0", 'say "é"', "#x"])
+def test_the_title_is_text_whatever_it_is(name):
+    yaml = pytest.importorskip("yaml")
+    title = yaml.safe_load(export._metadata("web", name))["title"]
+    assert title == name.rpartition("/")[2]
+
+
 def test_python_of_the_card_runs(exported):
     code = re.search(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.S)[1]
     space = {}
@@ -327,6 +334,28 @@ def test_a_foreign_folder_is_never_replaced(own, tmp_path):
             export_model(own, tmp_path / "letters", overwrite=overwrite)
     with pytest.raises(ValueError, match="is a file"):
         export_model(own, tmp_path / "letters" / "dear.txt")
+
+
+def test_a_link_stays_a_link(cache, own, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for overwrite in (False, True):
+        export_model(own, tmp_path / "link", overwrite=overwrite)
+        assert (tmp_path / "real" / "model.onnx").is_file() and (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_what_cannot_be_exchanged_is_refused(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").symlink_to(".")
+    for output in (".", tmp_path, tmp_path / "here"):
+        with pytest.raises(ValueError, match="name a folder in it"):
+            export_model(own, output)
+    monkeypatch.chdir("/")
+    monkeypatch.setattr(export.os.path, "ismount", lambda path: path == tmp_path)
+    with pytest.raises(ValueError, match="mounted there"):
+        export_model(own, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
 @pytest.mark.parametrize("earlier", [False, True])

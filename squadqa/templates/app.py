@@ -1,7 +1,10 @@
 """A page to ask on, as a Hugging Face Space; the model lies beside this file."""
 
 import json
+import os
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it on import
 
 from squadqa.demo import build_demo
 from squadqa.inference import QuestionAnswerer

@@ -1,7 +1,10 @@
 """Answers for a Hugging Face Inference Endpoint; the model lies beside this file."""
 
 import json
+import os
 from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it on import
 
 from squadqa.answering import AskOptions
 from squadqa.inference import QuestionAnswerer, take_options
@@ -43,7 +46,7 @@ class EndpointHandler:
         inputs = data.get("inputs", data)
         options = self.options | read_parameters(data.get("parameters"))
         if isinstance(inputs, dict) and any(isinstance(v, list) for v in inputs.values()):
-            found = self.qa(inputs.get("question"), inputs.get("context"), **options)
+            found = self.qa(inputs.get("question", ""), inputs.get("context"), **options)
         else:
             found = self.qa(inputs, **options)
         return found if isinstance(found, dict) else list(found)
