@@ -12,6 +12,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from .answering import AskOptions, chunks
@@ -249,6 +251,8 @@ def merged_rows(
         for begin, _, chunk in _chunks_in(path):
             places[chunk["chunk"]] = path, begin
     for number in range(len(places)):
+        if number not in places:
+            raise ValueError(f"the answers of chunk {number} are missing in {parts[0].parent}")
         path, begin = places[number]
         with path.open("rb") as file:
             file.seek(begin)
@@ -364,12 +368,42 @@ def _answer_chunks(qa, rows, part, done, options, chunk, state, progress) -> int
     return total
 
 
-def _join_parts(output: Path) -> None:
+def _counted(found: Iterable[list[dict]], total: int) -> Iterator[list[dict]]:
+    "The answers as they come, if they are as many as the questions"
+    n = 0
+    for rows in found:
+        n += len(rows)
+        yield rows
+    if n != total:
+        raise ValueError(f"there are {n} answers to {total} questions")
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    "Only one run at a time writes to an output"
+    lock = FileLock(output.with_name(f".{output.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"another run is writing {output}: wait for its end, or choose another name"
+        ) from None
+    except OSError as e:
+        raise ValueError(f"{output} cannot be written: {e.strerror}") from None
+    try:
+        yield
+    finally:
+        if os.name != "nt":  # Windows deletes no open file
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def _join_parts(output: Path, total: int) -> None:
     "Parts to output, which is whole or not there"
     parts = find_parts(output)
     try:
         with replace_file(output) as beside:
-            ANSWER_WRITERS[output.suffix.lower()](beside, merged_rows(parts))
+            ANSWER_WRITERS[output.suffix.lower()](beside, _counted(merged_rows(parts), total))
     except ValueError as e:
         raise ValueError(f"{e}. All answers are kept: continue with resume=True (--resume)") from e
     for path in parts:
@@ -394,29 +428,35 @@ def predict_file(
     """
     state, options = open_processes(), options or AskOptions()
     questions, output = known_file(questions), user_path(output)
-    if state.is_main_process:
-        _check_start(qa, questions, columns, output, options)
-        prepare_output(output, resume, overwrite)
-        _drop_unanswered(output)
-    state.wait_for_everyone()
-    settings = run_settings(qa, questions, columns, chunk, options)
-    done = set()
-    for path in find_parts(output) if resume else ():
-        done |= open_part(path, settings)
-    state.wait_for_everyone()
-    part = output.with_name(f"{output.name}.part{state.process_index}")
-    open_part(part, settings)
-    try:
-        rows = _questions(questions, columns)
-        total = _answer_chunks(qa, rows, part, done, options, chunk, state, progress)
-    except BaseException:
-        _drop_unanswered(output)
-        raise
-    state.wait_for_everyone()
-    if state.is_main_process:
-        _join_parts(output)
-    state.wait_for_everyone()
-    return total
+    with ExitStack() as held:
+        if state.is_main_process:
+            _check_start(qa, questions, columns, output, options)
+            there = output.parent.is_dir()
+            if there:
+                held.enter_context(_alone(output))
+            prepare_output(output, resume, overwrite)
+            if not there:
+                held.enter_context(_alone(output))
+            _drop_unanswered(output)
+        state.wait_for_everyone()
+        settings = run_settings(qa, questions, columns, chunk, options)
+        done = set()
+        for path in find_parts(output) if resume else ():
+            done |= open_part(path, settings)
+        state.wait_for_everyone()
+        part = output.with_name(f"{output.name}.part{state.process_index}")
+        open_part(part, settings)
+        try:
+            rows = _questions(questions, columns)
+            total = _answer_chunks(qa, rows, part, done, options, chunk, state, progress)
+        except BaseException:
+            _drop_unanswered(output)
+            raise
+        state.wait_for_everyone()
+        if state.is_main_process:
+            _join_parts(output, total)
+        state.wait_for_everyone()
+        return total
 
 # %% ../nbs/inside/bulk.ipynb #moved-names
 from .moved import signpost

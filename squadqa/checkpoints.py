@@ -312,6 +312,11 @@ class RunFolder:
                 f"{self.path} holds a finished model, but no checkpoint to continue from: "
                 "start anew with overwrite=True (--overwrite)"
             )
+        elif self.resume and (found := run_files(self.path)):
+            raise ValueError(
+                f"{found[0]} is there, but no checkpoint to continue from: choose another folder, "
+                "or start anew with overwrite=True (--overwrite)"
+            )
         if self.main:
             done = _step(checkpoint) if checkpoint else -1
             later = [f for f in _checkpoint_folders(self.path) if _step(f) > done]
@@ -401,8 +406,11 @@ def open_run(
     overwrite: bool = False,  # replace what an earlier run left there
 ) -> Iterator[RunFolder]:  # its `start` is called when everything is ready
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
+    if not str(output_dir):
+        raise ValueError("the output folder has no name")
     path = Path(output_dir).absolute()
-    folder = RunFolder(path, resume, main=os.environ.get("RANK", "0") == "0")
+    alone = os.environ.get("WORLD_SIZE", "") in ("", "1")  # a RANK without it is of another launch
+    folder = RunFolder(path, resume, main=alone or os.environ.get("RANK", "0") == "0")
     if not folder.main:
         yield folder
         return

@@ -250,6 +250,39 @@ def test_questions_are_not_overwritten(other, questions, tiny_folder, tmp_path, 
     ]
 
 
+def test_two_runs_do_not_write_to_one_file(questions, tiny_folder, expected, tmp_path):
+    "The second is refused while the first is at it, whatever it asks for."
+    qa, output = QuestionAnswerer(tiny_folder), tmp_path / "a.jsonl"
+    ask, tried = qa.answer_all, []
+
+    def meanwhile(*words):
+        for option in ("resume", "overwrite") if not tried else ():
+            with pytest.raises(ValueError, match="another run is writing"):
+                predict_file(qa, questions / "q.jsonl", output, **{option: True})
+            tried.append(option)
+        return ask(*words)
+
+    qa.answer_all = meanwhile
+    predict_file(qa, questions / "q.jsonl", output, options=OPTIONS, chunk=8)
+    assert sorted(set(tried)) == ["overwrite", "resume"] and output.read_bytes() == expected
+    assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_answers_that_are_missing_are_not_joined(questions, tiny_folder, tmp_path, monkeypatch):
+    output, real = tmp_path / "a.jsonl", bulk._answer_chunks
+
+    def lossy(qa, rows, part, *more):
+        total = real(qa, rows, part, *more)
+        lines = part.read_text().splitlines(keepends=True)
+        part.write_text("".join(lines[:-1]))
+        return total
+
+    monkeypatch.setattr(bulk, "_answer_chunks", lossy)
+    with pytest.raises(ValueError, match="56 answers to 60 questions.*resume=True"):
+        predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, chunk=8)
+    assert not output.exists() and len(os.listdir(tmp_path)) == 1
+
+
 def test_files_with_similar_names_are_kept(questions, tiny_folder, expected, tmp_path):
     "Only parts of our own are touched, with every flag."
     names = ("a.jsonl.part", "a.jsonl.partial", "a.jsonl.part1.jsonl", ".a.jsonl", "b.jsonl.part0")

@@ -347,6 +347,28 @@ def test_a_finished_model_without_checkpoints_is_not_resumed(run):
     assert content(run) == before
 
 
+@pytest.mark.parametrize("name", ["README.md", "vocab.txt", "config.json"])
+def test_what_no_run_made_is_not_resumed(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"{name} is there, but no checkpoint"):
+        with open_run(tmp_path, resume=True) as folder:
+            folder.start({"data": "x"})
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_needs_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="has no name"), open_run("", overwrite=True):
+        pass
+
+
+def test_a_rank_that_a_launch_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with open_run(tmp_path / "new") as folder:
+        assert folder.main
+
+
 def test_rotation_keeps_the_last_and_the_best(run):
     with open_run(run, resume=True) as folder:
         (run / "checkpoint-10" / "model.safetensors").write_bytes(b"half")
@@ -402,6 +424,7 @@ def test_the_same_process_twice(tmp_path):
 
 def test_the_other_processes_of_a_launch_touch_nothing(run, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     before = content(run)
     with open_run(run, resume=True) as folder:
         assert folder.start(IDENTITY).name == "checkpoint-15" and not folder.main
