@@ -80,7 +80,7 @@ def window_stride(
             f"leaves {max(room, 0)} for the context: shorten the question, raise max_seq_len, or "
             "cut it with max_question_len"
         )
-    return stride if room - stride >= MIN_ROOM else room // 2
+    return stride if room - stride >= MIN_ROOM else min(stride, room // 2)
 
 # %% ../nbs/inside/answering.ipynb #prepare-questions
 Asked = PairWindows  # a question's windows, and the tokens of its context

@@ -251,7 +251,8 @@ class Engine(Protocol):
 def _lacks_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    words = "can't allocate memory", "not enough memory"  # of Linux, of Windows
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _two_logits(output) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from .answering import AskOptions, chunks
 from .backends import dtype_name
+from .checkpoints import only_one
 from squadqa.files import (
     Row,
     file_digest,
@@ -378,26 +378,6 @@ def _counted(found: Iterable[list[dict]], total: int) -> Iterator[list[dict]]:
         raise ValueError(f"there are {n} answers to {total} questions")
 
 
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    "Only one run at a time writes to an output"
-    lock = FileLock(output.with_name(f".{output.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"another run is writing {output}: wait for its end, or choose another name"
-        ) from None
-    except OSError as e:
-        raise ValueError(f"{output} cannot be written: {e.strerror}") from None
-    try:
-        yield
-    finally:
-        if os.name != "nt":  # Windows deletes no open file
-            os.unlink(lock.lock_file)
-        lock.release()
-
-
 def _join_parts(output: Path, total: int) -> None:
     "Parts to output, which is whole or not there"
     parts = find_parts(output)
@@ -428,15 +408,16 @@ def predict_file(
     """
     state, options = open_processes(), options or AskOptions()
     questions, output = known_file(questions), user_path(output)
+    lock = only_one(output.with_name(f".{output.name}.lock"), "run", output)
     with ExitStack() as held:
         if state.is_main_process:
             _check_start(qa, questions, columns, output, options)
-            there = output.parent.is_dir()
-            if there:
-                held.enter_context(_alone(output))
+            new_folder = not output.parent.is_dir()  # in which nobody can be writing yet
+            if not new_folder:
+                held.enter_context(lock)
             prepare_output(output, resume, overwrite)
-            if not there:
-                held.enter_context(_alone(output))
+            if new_folder:
+                held.enter_context(lock)
             _drop_unanswered(output)
         state.wait_for_everyone()
         settings = run_settings(qa, questions, columns, chunk, options)

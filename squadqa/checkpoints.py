@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SEAL', 'MODEL_FILES', 'RUN_FILES', 'COMPLETE', 'data_digest', 'seal_checkpoint', 'read_seal', 'find_damage',
            'checkpoints', 'last_whole_checkpoint', 'check_same_run', 'CheckpointError', 'why_not_written', 'run_files',
-           'move', 'set_aside', 'put_back', 'whole_or_absent', 'not_saved', 'RunFolder', 'open_run',
+           'move', 'set_aside', 'put_back', 'whole_or_absent', 'not_saved', 'RunFolder', 'only_one', 'open_run',
            'TrainingInterrupted', 'StopOnInterrupt', 'unheard_is_fine']
 
 # %% ../nbs/inside/checkpoints.ipynb #export-imports
@@ -361,29 +361,34 @@ def _heal(path: Path) -> None:
         shutil.rmtree(path / left_over, ignore_errors=True)
 
 
-def _lock(path: Path) -> FileLock:
-    "The lock on a folder, held; it tells who holds it"
-    lock = FileLock(path / ".squadqa.lock")
+@contextmanager
+def only_one(
+    file: Path,  # the lock's, in a folder that exists; it goes at the end
+    kind: str,  # of whoever writes, such as "training"
+    place: Path,  # that is written to
+) -> Iterator[None]:
+    "Hold a lock; a `ValueError` tells which process holds it."
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         holder = "unknown"
         with suppress(OSError):
-            holder = (path / ".squadqa.lock").read_text() or holder
+            holder = file.read_text() or holder
         raise ValueError(
-            f"another training (process {holder}) is writing to {path}: "
-            "wait for its end, or choose another folder"
+            f"another {kind} (process {holder}) is writing to {place}: "
+            "wait for its end, or choose another place"
         ) from None
-    with suppress(OSError):  # on Windows nobody can write into a locked file
-        Path(lock.lock_file).write_text(str(os.getpid()))
-    return lock
-
-
-def _unlock(lock: FileLock) -> None:
-    "Remove the lock while it is held, so that nobody takes a file that is about to go"
-    if os.name != "nt":  # Windows deletes no open file; there `release` does it
-        os.unlink(lock.lock_file)
-    lock.release()
+    except OSError as e:
+        raise ValueError(f"{place} cannot be written: {e.strerror}") from e
+    try:
+        with suppress(OSError):  # on Windows nobody can write into a locked file
+            file.write_text(str(os.getpid()))
+        yield
+    finally:  # removed while it is held, so that nobody takes a file that is about to go
+        if os.name != "nt":  # Windows deletes no open file; there `release` does it
+            os.unlink(file)
+        lock.release()
 
 
 def _check_folder(path: Path, resume: bool, overwrite: bool) -> None:
@@ -418,15 +423,16 @@ def open_run(
         raise ValueError(f"{path} is a file; the run needs a folder")
     made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path)
     try:
-        _check_folder(path, resume, overwrite)
-        _heal(path)
-        yield folder
+        with only_one(path / ".squadqa.lock", "training", path):
+            try:
+                _check_folder(path, resume, overwrite)
+                _heal(path)
+                yield folder
+            finally:
+                if folder.aside.is_dir():
+                    _heal(path)
     finally:
-        if folder.aside.is_dir():
-            _heal(path)
-        _unlock(lock)
         if made:
             with suppress(OSError):
                 path.rmdir()  # only if nothing was written

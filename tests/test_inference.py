@@ -426,6 +426,7 @@ def test_long_questions_let_windows_overlap_less(tiny):
         128,
         20,
     ]
+    assert window_stride([0] * 361, tokens, layout, 384, 8) == 8  # of 20: never more than asked
     for stride in (128, 150):  # what is asked for, where it leaves room
         options = AskOptions(max_seq_len=200, doc_stride=stride)
         (asked,) = tiny.prepare([("Who?", context)], options)

@@ -113,7 +113,7 @@ export function makeWindows(question, context, layout, maxLength, stride) {
         `${Math.max(room, 0)} for the text: shorten the question`,
     );
   }
-  const shared = room - stride >= MIN_ROOM ? stride : Math.floor(room / 2);
+  const shared = room - stride >= MIN_ROOM ? stride : Math.min(stride, Math.floor(room / 2));
   const first = before.length + question.length + between.length;
   const windows = [];
   for (let begin = 0; ; begin += room - shared) {
