@@ -6,6 +6,7 @@ import os
 import queue
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -72,12 +73,15 @@ def quick(text: str) -> str:
     return QUICK.sub(r"\1 = \3  #\2", text)
 
 
-def run_in_this_process(path: Path, report) -> None:
-    "Run all code cells in IPython, as a kernel would; tell the first error, or None."
+def run_in_this_process(path: Path, folder: str, report) -> None:
+    """Run all code cells in IPython, as a kernel would; tell the first error, or None.
+
+    Temporary files go into `folder`: this process ends without the clean-up of a kernel."""
     import matplotlib
     from IPython.core.interactiveshell import InteractiveShell
 
     matplotlib.use("Agg")
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
     os.chdir(path.parent)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # what the cells print is not looked at here
     shell = InteractiveShell.instance()
@@ -107,18 +111,19 @@ def run(path: Path, seconds: float = 300) -> float:
     start, context = time.perf_counter(), multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     report = context.Queue()
-    process = context.Process(target=run_in_this_process, args=(path, report))
-    process.start()
-    while True:
-        try:
-            error = report.get(timeout=2)
-            break
-        except queue.Empty:
-            took = time.perf_counter() - start
-            if process.is_alive() and took < seconds:
-                continue
-            process.kill()
-            raise AssertionError(f"{name_of(path)} did not end, after {took:.0f} s") from None
-    process.join(20)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        process = context.Process(target=run_in_this_process, args=(path, folder, report))
+        process.start()
+        while True:
+            try:
+                error = report.get(timeout=2)
+                break
+            except queue.Empty:
+                took = time.perf_counter() - start
+                if process.is_alive() and took < seconds:
+                    continue
+                process.kill()
+                raise AssertionError(f"{name_of(path)} did not end, after {took:.0f} s") from None
+        process.join(20)
     assert error is None, f"{name_of(path)}, {error}"
     return time.perf_counter() - start

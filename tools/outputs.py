@@ -7,6 +7,7 @@ is brought in step afterwards.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -39,7 +40,10 @@ def run(path: Path, extra: str = "", timeout: int = 1200) -> nbformat.NotebookNo
         notebook.cells.append(nbformat.v4.new_code_cell(extra))
     os.environ.update(QUIET)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources).execute()
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
+    # a kernel that is ended may leave its temporary files behind
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        client.execute(env=os.environ | {"TMPDIR": folder})
     return notebook
 
 
