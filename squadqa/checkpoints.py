@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SEAL', 'MODEL_FILES', 'RUN_FILES', 'COMPLETE', 'data_digest', 'seal_checkpoint', 'read_seal', 'find_damage',
-           'checkpoints', 'last_whole_checkpoint', 'check_same_run', 'CheckpointError', 'why_not_written', 'run_files',
-           'move', 'set_aside', 'put_back', 'whole_or_absent', 'not_saved', 'RunFolder', 'only_one', 'open_run',
-           'TrainingInterrupted', 'StopOnInterrupt', 'unheard_is_fine']
+           'checkpoints', 'cannot_continue', 'last_whole_checkpoint', 'check_same_run', 'CheckpointError',
+           'why_not_written', 'run_files', 'move', 'set_aside', 'put_back', 'whole_or_absent', 'not_saved', 'RunFolder',
+           'only_one', 'open_run', 'TrainingInterrupted', 'StopOnInterrupt', 'unheard_is_fine']
 
 # %% ../nbs/inside/checkpoints.ipynb #export-imports
 import hashlib
@@ -65,15 +65,25 @@ def seal_checkpoint(
     os.replace(draft, folder / SEAL)
 
 
+def _fits(seal) -> bool:
+    "Has it the shape of what `seal_checkpoint` writes?"
+    if not (isinstance(seal, dict) and isinstance(seal.get("identity"), dict)):
+        return False
+    files = seal.get("files")
+    if not (isinstance(files, dict) and files):
+        return False
+    return all(isinstance(entry, list) and len(entry) == 2 for entry in files.values())
+
+
 def read_seal(
     folder: str | Path,  # a checkpoint
-) -> dict:  # identity and files; empty if there is no seal, or half of one
+) -> dict:  # identity and files; empty if there is no seal, or none that is whole
     "What `seal_checkpoint` wrote."
     try:
         seal = json.loads((Path(folder) / SEAL).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return seal if isinstance(seal, dict) and {"identity", "files"} <= seal.keys() else {}
+    return seal if _fits(seal) else {}
 
 
 def find_damage(
@@ -101,8 +111,8 @@ def _step(folder: Path) -> int:
 
 def _checkpoint_folders(output_dir: Path) -> list[Path]:
     "Whole or not, oldest first; a folder of another name, such as checkpoint-9-copy, is not ours"
-    found = [f for f in output_dir.glob("checkpoint-*") if re.fullmatch(r"\w+-\d+", f.name)]
-    return sorted(found, key=_step)
+    named = [f for f in output_dir.glob("checkpoint-*") if re.fullmatch(r"\w+-\d+", f.name)]
+    return sorted((f for f in named if f.is_dir()), key=_step)
 
 
 def checkpoints(
@@ -119,19 +129,39 @@ def _best_checkpoint(folder: Path) -> Path:
     return folder.parent / f"checkpoint-{best}"
 
 
+def cannot_continue(
+    folder: Path,  # a whole checkpoint
+    error: Exception,  # what came of reading it
+) -> ValueError:  # to raise
+    "Tell that a checkpoint does not load; each library has its own errors for what it cannot read"
+    why = f"{type(error).__name__}: {error}".split("\n")[0]
+    return ValueError(
+        f"the run cannot be continued from {folder}: {why} (written by other versions?). "
+        "Start anew with overwrite=True (--overwrite)"
+    )
+
+
+def _keeps_from_continuing(folder: Path) -> str:
+    "What is wrong with a checkpoint, or with the best one that its state names; empty if nothing"
+    if damage := find_damage(folder, thorough=True):
+        return damage
+    try:
+        best = _best_checkpoint(folder)
+    except (OSError, ValueError, AttributeError):
+        return "its trainer_state.json cannot be read"
+    damage = "" if best == folder else find_damage(best, thorough=True)
+    return damage and f"the best checkpoint, {best.name}, is damaged: {damage}"
+
+
 def last_whole_checkpoint(
     output_dir: str | Path,  # of a run
 ) -> Path | None:  # None: there is none, and none is damaged
     "The newest checkpoint that a run can continue from; damaged ones are told and passed over."
     damaged = []
     for folder in reversed(_checkpoint_folders(Path(output_dir))):
-        damage = find_damage(folder, thorough=True)
+        damage = _keeps_from_continuing(folder)
         if not damage:
-            best = _best_checkpoint(folder)
-            damage = "" if best == folder else find_damage(best, thorough=True)
-            if not damage:
-                return folder
-            damage = f"the best checkpoint, {best.name}, is damaged: {damage}"
+            return folder
         _logger.warning("%s is passed over: %s", folder, damage)
         if read_seal(folder):
             damaged.append(f"{folder.name}: {damage}")
@@ -403,6 +433,32 @@ def _check_folder(path: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
+def _check_overwritten(path: Path) -> None:
+    "What an earlier run left may be replaced; a folder that never was one is somebody's own"
+    made = (*MODEL_FILES, "squadqa.json", "all_results.json")
+    if _checkpoint_folders(path) or any((path / name).exists() for name in made):
+        return
+    if found := run_files(path):
+        raise ValueError(
+            f"{found[0]} is there, but no run made this folder: choose another one, or remove "
+            "the file yourself"
+        )
+
+
+def _absolute(output_dir: str | Path) -> Path:
+    "The folder of a run, if its name can be written down"
+    if not str(output_dir):
+        raise ValueError("the output folder has no name")
+    path = Path(output_dir).absolute()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # models and tokenizers could not be saved there
+        raise ValueError(
+            f"the name of the output folder, {str(path)!r}, is not UTF-8: choose another name"
+        ) from None
+    return path
+
+
 @contextmanager
 def open_run(
     output_dir: str | Path,  # where the run writes
@@ -411,9 +467,7 @@ def open_run(
     overwrite: bool = False,  # replace what an earlier run left there
 ) -> Iterator[RunFolder]:  # its `start` is called when everything is ready
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
-    if not str(output_dir):
-        raise ValueError("the output folder has no name")
-    path = Path(output_dir).absolute()
+    path = _absolute(output_dir)
     alone = os.environ.get("WORLD_SIZE", "") in ("", "1")  # a RANK without it is of another launch
     folder = RunFolder(path, resume, main=alone or os.environ.get("RANK", "0") == "0")
     if not folder.main:
@@ -428,6 +482,8 @@ def open_run(
             try:
                 _check_folder(path, resume, overwrite)
                 _heal(path)
+                if overwrite:
+                    _check_overwritten(path)
                 yield folder
             finally:
                 if folder.aside.is_dir():
@@ -517,24 +573,24 @@ class _Unheard:
     def write(self, text):
         try:
             return self.stream.write(text)
-        except BrokenPipeError:
-            self._drop()
+        except OSError as e:
+            self._drop(e)
             return len(text)
 
     def flush(self):
         try:
             self.stream.flush()
-        except BrokenPipeError:
-            self._drop()
+        except OSError as e:
+            self._drop(e)
 
-    def _drop(self):
+    def _drop(self, error):
         self.stream = open(os.devnull, "w")  # noqa: SIM115  it lives as long as this object
-        _logger.warning("Nobody reads what is printed any more. The training goes on.")
+        _logger.warning("Nothing can be printed any more (%s). The training goes on.", error)
 
 
 @contextmanager
 def unheard_is_fine():
-    "Let a training go on when the other end of its pipe is closed."
+    "Let a training go on when what it prints cannot be written: a closed pipe, a full disk."
     if sys.stdout is None or sys.stderr is None:
         yield  # without a console there is nothing to close
         return

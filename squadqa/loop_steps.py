@@ -37,7 +37,14 @@ from squadqa.batching import (
     width_step,
     window_lengths,
 )
-from .checkpoints import RunFolder, StopOnInterrupt, not_saved, run_files, whole_or_absent
+from squadqa.checkpoints import (
+    RunFolder,
+    StopOnInterrupt,
+    cannot_continue,
+    not_saved,
+    run_files,
+    whole_or_absent,
+)
 from .evaluation import prepare_evaluation_features
 from .hub import Push, model_card
 from .labeling import prepare_train_features
@@ -316,6 +323,16 @@ def load_checkpoint(
     folder: Path,  # a whole checkpoint
 ) -> None:
     "Go back to where a checkpoint was written."
+    try:
+        _load_state(run, folder)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:
+        raise cannot_continue(folder, e) from e
+
+
+def _load_state(run: Run, folder: Path) -> None:
+    "Weights, optimizer, random numbers, schedule and history"
     state = json.loads((folder / "trainer_state.json").read_text())
     run.accelerator.load_state(str(folder))
     run.scheduler.load_state_dict(state["scheduler"])

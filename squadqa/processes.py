@@ -103,7 +103,10 @@ def open_processes(
     use_cpu: bool = False,  # leave a GPU alone
 ) -> PartialState:  # number, rank and device of this process
     "Find the other processes of this launch."
-    launched = int(os.environ.get("WORLD_SIZE", 1))
+    told = os.environ.get("WORLD_SIZE", "1")
+    if not told.isdecimal():
+        raise ValueError(f"WORLD_SIZE={told!r} is no number of processes: unset it")
+    launched = int(told)
     no_device = not torch.accelerator.is_available() or torch.backends.mps.is_available()
     cpu = use_cpu or (launched > 1 and no_device)
     state = PartialState(cpu=cpu)

@@ -33,6 +33,7 @@ from .batching import count_workers, evaluating, model_columns, window_loss, wit
 from squadqa.checkpoints import (
     RunFolder,
     StopOnInterrupt,
+    cannot_continue,
     data_digest,
     find_damage,
     not_saved,
@@ -300,8 +301,10 @@ class KeepWhole(TrainerCallback):
     def __init__(self, folder: RunFolder, settings: Hyperparameters):
         self.folder = folder
         self.settings = settings
+        self.begun = False  # what comes after a checkpoint was read
 
     def on_train_begin(self, args, state, control, **kwargs):
+        self.begun = True
         best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
         if best.is_dir():  # also when the folder of the run was moved meanwhile
             state.best_model_checkpoint = str(best)
@@ -373,11 +376,14 @@ def best_scores(
     return {"exact_match": row["exact_match"], "f1": row["f1"], "loss": row["eval_loss"]}
 
 # %% ../nbs/inside/training.ipynb #run-training
-def _train(trainer: Trainer, checkpoint: Path | None):
-    "`trainer.train()`, with a `CheckpointError` where a checkpoint could not be written"
+def _train(trainer: Trainer, checkpoint: Path | None, keeper: KeepWhole):
+    "`trainer.train()`, with a sentence where a checkpoint could not be read or written"
     try:
         return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as e:
+        full = isinstance(e, (MemoryError, torch.OutOfMemoryError))
+        if checkpoint and not (keeper.begun or full):
+            raise cannot_continue(checkpoint, e) from e
         half = Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
         if not (half.is_dir() and find_damage(half)):
             raise
@@ -402,11 +408,12 @@ def run_training(
     precision = pick_precision(settings)
     identity = run_identity("trainer", data, windows, windows_per_step(args), settings, precision)
     stop = StopOnInterrupt()
-    trainer.add_callback(KeepWhole(folder, settings))
+    keeper = KeepWhole(folder, settings)
+    trainer.add_callback(keeper)
     trainer.add_callback(stop)
     with stop.listening():
         checkpoint = folder.start(identity)
-        result = summarize_run(trainer, _train(trainer, checkpoint))
+        result = summarize_run(trainer, _train(trainer, checkpoint, keeper))
     if not args.should_save:
         return result
     compiled = getattr(trainer, "compiled", False)

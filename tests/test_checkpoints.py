@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,7 @@ from squadqa.checkpoints import (
     unheard_is_fine,
     whole_or_absent,
 )
+from squadqa.loop_steps import load_checkpoint
 
 IDENTITY = {"engine": "trainer", "seed": 42, "windows": 10, "data": "5f3a"}
 
@@ -113,6 +115,34 @@ def test_a_file_of_other_size_is_another_model(run):
     assert [c.name for c in checkpoints(run)] == ["checkpoint-5", "checkpoint-10"]
 
 
+@pytest.mark.parametrize(
+    "seal",
+    [
+        {"files": []},
+        {"files": {}},
+        {"files": {"config.json": 5}},
+        {"identity": None},
+        "[" * 100_000,
+    ],
+    ids=["list", "nothing", "number", "nobody", "deep"],
+)
+def test_a_seal_of_another_shape_is_none(seal, run, caplog):
+    path = run / "checkpoint-15" / SEAL
+    if isinstance(seal, dict):
+        seal = json.dumps(json.loads(path.read_text()) | seal)
+    path.write_text(seal)
+    assert [c.name for c in checkpoints(run)] == ["checkpoint-5", "checkpoint-10"]
+    assert last_whole_checkpoint(run).name == "checkpoint-10"
+    assert "checkpoint-15 is passed over" in caplog.text
+
+
+def test_a_checkpoint_without_its_state_is_passed_over(run, caplog):
+    (run / "checkpoint-15" / "trainer_state.json").unlink()
+    seal_checkpoint(run / "checkpoint-15", IDENTITY)
+    assert last_whole_checkpoint(run).name == "checkpoint-10"
+    assert "checkpoint-15 is passed over: its trainer_state.json cannot be read" in caplog.text
+
+
 def test_nothing_whole_is_not_the_beginning(run):
     for checkpoint in checkpoints(run):
         (checkpoint / "optimizer.pt").write_bytes(b"")
@@ -144,6 +174,23 @@ def test_another_run_is_refused(change, words, run):
     check_same_run(checkpoint, IDENTITY)
     with pytest.raises(ValueError, match=words):
         check_same_run(checkpoint, IDENTITY | change)
+
+
+@pytest.mark.parametrize("error", [KeyError("history"), RuntimeError("PytorchStreamReader\nC++")])
+def test_a_state_that_does_not_load(error, run):
+    "What another version of a library wrote. A full memory stays what it is."
+
+    def load_state(folder):
+        raise error
+
+    broken = SimpleNamespace(accelerator=SimpleNamespace(load_state=load_state))
+    with pytest.raises(
+        ValueError, match="continued from .*checkpoint-15: .*other versions.*--over"
+    ):
+        load_checkpoint(broken, run / "checkpoint-15")
+    error = MemoryError()
+    with pytest.raises(MemoryError):
+        load_checkpoint(broken, run / "checkpoint-15")
 
 
 # --- a model is whole or absent
@@ -362,6 +409,40 @@ def test_a_folder_needs_a_name(tmp_path, monkeypatch):
         pass
 
 
+def test_a_name_that_is_not_unicode(tmp_path):
+    name = os.fsdecode(b"r\xff")
+    with pytest.raises(ValueError, match="not UTF-8.*another name"), open_run(tmp_path / name):
+        pass
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["README.md", "vocab.txt"])
+def test_what_no_run_made_is_not_overwritten(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "checkpoint-3").touch()  # a file is no checkpoint
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match=f"{name} is there.*no run made"):
+        with open_run(tmp_path, overwrite=True) as folder:
+            folder.start(IDENTITY)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("made", ["notes.txt", "checkpoint-5/model.safetensors", "config.json"])
+def test_what_a_run_made_is_overwritten(made, tmp_path):
+    "A killed run has half a checkpoint, a finished one has a model; notes are in nobody's way."
+    (tmp_path / made).parent.mkdir(exist_ok=True)
+    (tmp_path / made).write_text("old")
+    with open_run(tmp_path, overwrite=True) as folder:
+        assert folder.start(IDENTITY) is None
+        folder.model_is_written()
+    assert (tmp_path / made).exists() == (made == "notes.txt")
+
+
+def test_a_file_with_the_name_of_a_checkpoint_is_none(run):
+    (run / "checkpoint-99").write_text("mine")
+    assert last_whole_checkpoint(run).name == "checkpoint-15"
+
+
 def test_a_rank_that_a_launch_left_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
@@ -473,12 +554,13 @@ def test_an_ignored_signal_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_closed_pipe_is_told_once(caplog):
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+def test_what_cannot_be_printed_is_told_once(number, caplog):
     class Closed:
         encoding = "utf-8"
 
         def write(self, text):
-            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+            raise OSError(number, os.strerror(number))
 
         def flush(self):
             self.write("")

@@ -163,6 +163,13 @@ def test_processes_that_do_not_find_each_other(monkeypatch):
         open_processes()
 
 
+@pytest.mark.parametrize("told", ["", "two", "-1"])
+def test_an_odd_number_of_processes(told, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", told)
+    with pytest.raises(ValueError, match=f"WORLD_SIZE='{told}' is no number of processes"):
+        open_processes()
+
+
 def test_merging_by_row():
     assert merge_shards([(2, "c"), (0, "a"), (1, "b")]) == ["a", "b", "c"]
 

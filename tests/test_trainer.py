@@ -26,7 +26,14 @@ from transformers import (
 
 from squadqa import results, training
 from squadqa.batching import LengthGroupedSampler, WindowCollator
-from squadqa.checkpoints import CheckpointError, StopOnInterrupt, TrainingInterrupted, checkpoints
+from squadqa.checkpoints import (
+    CheckpointError,
+    StopOnInterrupt,
+    TrainingInterrupted,
+    checkpoints,
+    read_seal,
+    seal_checkpoint,
+)
 from squadqa.data import load_squad, to_dataset
 from squadqa.evaluation import evaluate_model
 from squadqa.hub import push_run
@@ -342,6 +349,18 @@ def test_damage_is_passed_over(name, again, finished, tiny_folder, small_data, c
     assert f"{last.name} is passed over: {name} has 40 bytes" in caplog.text
 
 
+def test_a_state_of_another_version_is_told(again, tiny_folder, small_data):
+    "The checkpoint is whole, but this PyTorch cannot read what lies in it."
+    last = checkpoints(again)[-1]
+    torch.save({"of": "another version"}, last / "optimizer.pt")
+    seal_checkpoint(last, read_seal(last)["identity"])
+    before = content(again)
+    words = f"cannot be continued from .*{last.name}: KeyError.*--overwrite"
+    with pytest.raises(ValueError, match=words):
+        fine_tune(str(tiny_folder), small_data, again, **RUN, resume=True)
+    assert content(again) == before
+
+
 def edited(data):
     "The same number of windows, one letter changed."
     rows = data["train"].to_list()
@@ -575,7 +594,7 @@ def test_a_run_that_diverged_while_it_saved_is_not_its_own_cause(tmp_path):
         args=SimpleNamespace(output_dir=tmp_path), state=SimpleNamespace(global_step=3), train=train
     )
     with pytest.raises(training.Diverged) as caught:
-        training._train(trainer, None)
+        training._train(trainer, None, SimpleNamespace(begun=True))
     assert caught.value.__cause__ is None and not half.exists()
 
 
