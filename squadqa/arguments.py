@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'SAME_AS', 'OWN', 'BACKENDS', 'FORMATS', 'Hyperparameters', 'check_setting', 'find_recipe',
-           'choose_hyperparameters', 'check_effect']
+           'choose_hyperparameters', 'check_effect', 'launched']
 
 # %% ../nbs/inside/arguments.ipynb #export-imports
 import difflib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from numbers import Integral, Real
@@ -332,3 +333,14 @@ FORMATS = {
     "openvino": ("float32", "float16"),
     "web": ("int8-weights", "float32", "int8"),
 }
+
+# %% ../nbs/inside/arguments.ipynb #launched
+def launched() -> tuple[int, int]:  # processes of this launch, and the rank of this one
+    "What `accelerate launch` or `torchrun` told; without them there is one process, of rank 0."
+    size, rank = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    if size == "1":
+        return 1, 0
+    for name, value in (("WORLD_SIZE", size), ("RANK", rank)):
+        if not value.isdecimal():
+            raise ValueError(f"{name}={value!r} in the environment is no number: unset it")
+    return (int(size), int(rank)) if int(size) > 1 else (1, 0)

@@ -26,6 +26,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 
+from .arguments import launched
 from .files import file_digest
 
 _logger = logging.getLogger(__name__)
@@ -468,8 +469,8 @@ def open_run(
 ) -> Iterator[RunFolder]:  # its `start` is called when everything is ready
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
     path = _absolute(output_dir)
-    alone = os.environ.get("WORLD_SIZE", "") in ("", "1")  # a RANK without it is of another launch
-    folder = RunFolder(path, resume, main=alone or os.environ.get("RANK", "0") == "0")
+    _, rank = launched()
+    folder = RunFolder(path, resume, main=rank == 0)
     if not folder.main:
         yield folder
         return

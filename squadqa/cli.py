@@ -31,16 +31,20 @@ from squadqa.arguments import (
     Hyperparameters,
     check_setting,
     choose_hyperparameters,
+    launched,
 )
 
 # %% ../nbs/inside/cli.ipynb #speaking
-def _processes() -> int:
-    launched = os.environ.get("WORLD_SIZE", "")
-    return int(launched) if launched.isdecimal() else 1
+def _launched() -> tuple[int, int]:
+    "Processes and rank; an odd environment is refused where processes matter, not here"
+    try:
+        return launched()
+    except ValueError:
+        return 1, 0
 
 
 def _is_main() -> bool:
-    return _processes() < 2 or os.environ.get("RANK", "0") == "0"
+    return _launched()[1] == 0
 
 
 def printable(
@@ -1088,7 +1092,8 @@ def _run(args: argparse.Namespace) -> int:
     except Exception as e:
         if not _is_fault(e):
             raise
-        who = "squadqa" if _processes() == 1 else f"squadqa (process {os.environ.get('RANK')})"
+        processes, rank = _launched()
+        who = "squadqa" if processes == 1 else f"squadqa (process {rank})"
         print(f"{who}: {printable(_sentence(args, e))}", file=sys.stderr)
         return 2
 

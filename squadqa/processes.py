@@ -24,6 +24,8 @@ from accelerate.utils import (
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from .arguments import launched
+
 # %% ../nbs/inside/processes.ipynb #pick-device
 def pick_device(
     device: str | int | torch.device | None = None,  # a name, the number of a GPU, -1: the CPU
@@ -103,19 +105,16 @@ def open_processes(
     use_cpu: bool = False,  # leave a GPU alone
 ) -> PartialState:  # number, rank and device of this process
     "Find the other processes of this launch."
-    told = os.environ.get("WORLD_SIZE", "1")
-    if not told.isdecimal():
-        raise ValueError(f"WORLD_SIZE={told!r} is no number of processes: unset it")
-    launched = int(told)
+    size, _ = launched()
     no_device = not torch.accelerator.is_available() or torch.backends.mps.is_available()
-    cpu = use_cpu or (launched > 1 and no_device)
+    cpu = use_cpu or (size > 1 and no_device)
     state = PartialState(cpu=cpu)
     if use_cpu and state.device.type != "cpu":  # an earlier run in this process took the GPU
         _forget_accelerator(everything=True)
         state = PartialState(cpu=True)
-    if state.num_processes != launched:
+    if state.num_processes != size:
         raise ValueError(
-            f"{launched} processes were launched, but they do not find each other: create no "
+            f"{size} processes were launched, but they do not find each other: create no "
             "Accelerator before"
         )
     return state
@@ -153,9 +152,9 @@ def make_accelerator(
     "One `Accelerator` per run: what an earlier one in the same process left behind is forgotten."
     state = open_processes(use_cpu)
     _forget_accelerator()
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if mixed_precision == "auto" and launched != "no":
-        mixed_precision = launched
+    chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if mixed_precision == "auto" and chosen != "no":
+        mixed_precision = chosen
     trackers = [report_to] if isinstance(report_to, str) else list(report_to or [])
     trackers = [tracker for tracker in trackers if tracker != "none"]
     accelerator = Accelerator(
