@@ -90,18 +90,20 @@ def offline_minilm() -> Path | None:  # the folder with model and tokenizer, or 
 def resolve_model(
     name: str | Path,  # a preset ("minilm", "bert", "starter"), a Hub id or a folder
 ) -> str:  # a Hub id or a folder, as `from_pretrained` takes it
-    "Look up a preset; everything else is passed on."
+    "Look up a preset; everything else is passed on. A `Path` is always a folder."
+    if isinstance(name, Path):  # one that is called like a preset must not become it later on
+        return f"./{name}" if str(name) in ("starter", *PRESETS) else str(name)
     if name == "starter":
         return str(Path(str(files("squadqa"))) / "starter")
     offline = offline_minilm() if name in ("minilm", PRESETS["minilm"]) else None
-    return str(offline or PRESETS.get(str(name), name))
+    return str(offline or PRESETS.get(name, name))
 
 
 def is_own_folder(
     name: str | Path,  # of a model
 ) -> bool:  # False for a preset or a Hub id, whatever folders there are
     "Does a name stand for a folder of the user's own?"
-    return Path(name).is_dir() and resolve_model(name) == str(name)
+    return Path(name).is_dir() and Path(resolve_model(name)) == Path(name)
 
 # %% ../nbs/inside/models.ipynb #model-folder
 _TEXT_FILES = ("*.json", "vocab.txt", "merges.txt", "*.model")
@@ -496,6 +498,31 @@ def open_model(
         raise ValueError(f"cannot load the model in {folder}: {why}") from e
 
 
+def _in_encoder(model: PreTrainedModel, key: str) -> bool:
+    "Is it no weight of a head? T5 keeps its parts beside the head, without a name around them"
+    top = key.split(".")[0]
+    if hasattr(model, model.base_model_prefix):
+        return top == model.base_model_prefix
+    return not isinstance(getattr(model, top, None), torch.nn.Linear)
+
+
+def _left_over(model: PreTrainedModel, keys: list[str]) -> list[str]:
+    "The weights of blocks that the model has not built, and others inside its layers"
+    built = {n: len(m) for n, m in model.named_modules() if isinstance(m, torch.nn.ModuleList)}
+    found = []
+    for key in keys:
+        numbers = list(re.finditer(r"\.(\d+)\.", key))
+        lists = [(key[: number.start()], int(number[1])) for number in numbers]
+        beyond = any(
+            number >= size and f".{name}".endswith(f".{path}")
+            for path, number in lists
+            for name, size in built.items()
+        )
+        if beyond or re.search(r"\blayers?\.\d+\.", key):
+            found.append(key)
+    return sorted(found)
+
+
 def check_loaded(
     model: PreTrainedModel,  # from `open_model`
     info: dict,  # from the same call
@@ -504,13 +531,13 @@ def check_loaded(
     "A `ValueError` where weights of the encoder are missing, of another shape, or left over."
     absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     absent = {key for key in absent if not re.search(r"\b(pooler|position_ids)\b", key)}
-    inside = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}."))
+    inside = sorted(key for key in absent if _in_encoder(model, key))
     if inside:
         raise ValueError(
             f"the weights in {folder} do not belong to its config.json: {len(inside)} weights of "
             f"the encoder are missing or have another shape, such as {inside[0]}"
         )
-    layers = sorted(k for k in info["unexpected_keys"] if re.search(r"\blayers?\.\d+\.", k))
+    layers = _left_over(model, list(info["unexpected_keys"]))
     if layers:
         raise ValueError(
             f"the weights in {folder} have more layers than its config.json tells: {len(layers)} "
@@ -577,6 +604,13 @@ def _add_change(model: PreTrainedModel, folder: Path, about: dict) -> PreTrained
     return adapted.merge_and_unload().requires_grad_(True).eval()
 
 
+def _not_saved(names: list[str], path: Path) -> list[str]:
+    "Those weights that an adapter's file does not hold either"
+    with safe_open(path, framework="pt") as file:
+        saved = list(file.keys())
+    return [name for name in names if not any(key.endswith(f".{name}") for key in saved)]
+
+
 def load_model(
     name: str | Path,  # a preset, a Hub id or a folder, of a whole model or of a LoRA adapter
     *,
@@ -596,7 +630,8 @@ def load_model(
         if not settings.get("token_types", False):
             _share_token_types(model)
         model = _add_change(model, folder, about)
-    elif missing and not new_head:
+        missing = _not_saved(missing, folder / "adapter_model.safetensors")
+    if missing and not new_head:
         raise ValueError(
             f"{str(name)!r} has no trained question-answering head ({', '.join(missing)} missing): "
             "fine-tune it first (squadqa train)"

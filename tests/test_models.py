@@ -24,6 +24,10 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertForQuestionAnswering,
+    GPT2Config,
+    GPT2ForQuestionAnswering,
+    T5Config,
+    T5ForQuestionAnswering,
     set_seed,
 )
 
@@ -35,6 +39,7 @@ from squadqa.models import (
     check_settings,
     check_weights,
     file_sha256,
+    is_own_folder,
     load_model,
     load_tokenizer,
     max_tokens,
@@ -347,6 +352,39 @@ def test_left_over_layers_are_told(folder):
     refused("more layers than its config.json tells", load_model, folder)
 
 
+def gpt2(layers: int):
+    return GPT2Config(vocab_size=50, n_embd=16, n_head=2, n_layer=layers)
+
+
+def t5(layers: int):
+    return T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=layers, num_heads=2)
+
+
+@pytest.mark.parametrize(
+    "kind, config", [(GPT2ForQuestionAnswering, gpt2), (T5ForQuestionAnswering, t5)]
+)
+def test_blocks_by_other_names_are_counted_too(kind, config, tmp_path):
+    kind(config(2)).save_pretrained(tmp_path)
+    assert load_model(tmp_path)
+    config(1).save_pretrained(tmp_path)
+    refused("more layers than its config.json tells", load_model, tmp_path)
+    config(3).save_pretrained(tmp_path)
+    refused("weights of the encoder are missing", load_model, tmp_path, new_head=True)
+
+
+def test_only_the_head_of_t5_may_be_new(tmp_path):
+    T5ForQuestionAnswering(t5(2)).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    without = {k: v for k, v in weights.items() if not k.startswith("qa_outputs")}
+    save_file(without, path, {"format": "pt"})
+    refused("no trained question-answering head", load_model, tmp_path)
+    assert load_model(tmp_path, new_head=True)
+    lost = {k: v for k, v in weights.items() if not k.startswith("encoder.block.1")}
+    save_file(lost, path, {"format": "pt"})
+    refused("weights of the encoder are missing", load_model, tmp_path, new_head=True)
+
+
 def test_another_vocabulary_is_told(folder):
     change(folder / "config.json", vocab_size=10)
     refused("another shape, such as bert.embeddings.word_embeddings", load_model, folder)
@@ -409,6 +447,19 @@ def test_names():
     assert resolve_model("minilm") == resolve_model(PRESETS["minilm"])
     assert resolve_model("minilm") in (str(offline_minilm()), PRESETS["minilm"])
     assert Path(resolve_model("starter"), "adapter_config.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["minilm", "bert", "starter"])
+def test_a_path_is_no_preset(name, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(name)
+    assert model_folder(Path(name)) == Path(name) and is_own_folder(Path(name))
+    loaded = load_model(Path(name))
+    assert Path(loaded.name_or_path) == Path(name) and loaded.config.hidden_size == 32
+    assert model_folder(loaded.name_or_path) == Path(name)
+    assert not is_own_folder(name)
+    Path(name).rename("elsewhere")
+    refused("there is no folder", load_model, Path(name))
 
 
 def test_another_package_of_the_same_name_is_not_used(tmp_path, monkeypatch, caplog):
@@ -647,6 +698,20 @@ def test_an_adapter_that_does_not_fit(starter, folder):
     refused("trained over weights with SHA-256", load_model, starter)
     change(starter / "squadqa.json", base_sha256=None)
     refused("does not fit its base", load_model, starter)
+
+
+def test_a_head_stands_in_the_base_or_in_the_adapter(minilm, tmp_path):
+    "Over a base without one, an adapter that saved none would answer at random."
+    peft = pytest.importorskip("peft")
+    base = tmp_path / "base"
+    BertModel(tiny_config(minilm)).save_pretrained(base)
+    for kept in (None, ["qa_outputs"]):
+        lora = peft.LoraConfig(r=2, target_modules=["query"], modules_to_save=kept)
+        adapted = peft.get_peft_model(load_model(base, new_head=True), lora)
+        adapted.save_pretrained(tmp_path / str(kept))
+    refused("no trained question-answering head", load_model, tmp_path / "None")
+    trained = adapted.merge_and_unload().qa_outputs.weight
+    assert torch.equal(load_model(tmp_path / "['qa_outputs']").qa_outputs.weight, trained)
 
 
 def test_the_adapter_is_merged_as_peft_merges_it():
