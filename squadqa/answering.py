@@ -63,6 +63,9 @@ class AskOptions:
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < smallest:
                 raise ValueError(f"{name}={value!r} must be a number of at least {smallest}")
+            setattr(self, name, int(value))  # NumPy's numbers as Python's, which JSON can hold
+        for name in ("handle_impossible_answer", "align_to_words"):
+            setattr(self, name, bool(getattr(self, name)))
 
 
 def window_stride(

@@ -10,6 +10,7 @@ __all__ = ['RECIPES', 'SAME_AS', 'OWN', 'BACKENDS', 'FORMATS', 'Hyperparameters'
 import difflib
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from numbers import Integral, Real
@@ -30,7 +31,7 @@ class Hyperparameters:
         "a GPU and at least some ten thousand questions",
         choices=("bert", "minilm", "starter", "fast"),
     )
-    epochs: float = _setting(3.0, "passes over the training windows", above=0)
+    epochs: float = _setting(3.0, "passes over the training windows", above=0, below=2**31)
     learning_rate: float = _setting(2e-5, "learning rate at the top of the schedule", above=0)
     weight_decay: float = _setting(
         0.01, "weight decay of AdamW, not for biases and normalisation weights", least=0
@@ -75,7 +76,10 @@ class Hyperparameters:
     )
     gradient_accumulation_steps: int = _setting(1, "batches per optimizer step", least=1)
     warmup_steps: float = _setting(
-        0.0, "steps in which the learning rate rises; below 1 a part of all steps", least=0
+        0.0,
+        "steps in which the learning rate rises; below 1 a part of all steps",
+        least=0,
+        below=2**31,
     )
     max_steps: int = _setting(-1, "optimizer steps; -1 leaves it to the epochs")
     max_grad_norm: float = _setting(
@@ -112,7 +116,9 @@ class Hyperparameters:
 
     def __post_init__(self):
         for one in fields(self):
-            check_setting(one, getattr(self, one.name))
+            value = _plain(getattr(self, one.name))
+            check_setting(one, value)
+            object.__setattr__(self, one.name, value)
         _check_steps(self)
         _check_trackers(self.report_to)
 
@@ -139,6 +145,15 @@ def _within(value, least=-math.inf, above=-math.inf, below=math.inf, **others) -
     return least <= value and above < value < below
 
 
+def _plain(value):
+    "NumPy's numbers as Python's, which JSON can hold"
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def _bounds(least=None, above=None, below=None, **others) -> str:
     "The allowed range in words"
     words = {"of at least": least, "above": above, "below": below}
@@ -151,7 +166,7 @@ def check_setting(
     value,  # to check
 ) -> None:
     "A `ValueError` for a value that breaks the rules of its field."
-    rules = one.metadata
+    rules: dict = dict(one.metadata)
     choices = rules.get("choices")
     if choices and not any(type(value) is type(c) and value == c for c in choices):
         allowed = ", ".join(map(repr, choices))
@@ -160,7 +175,10 @@ def check_setting(
     if one.type not in (int, float, int | None) or optional:
         return
     kind = Real if one.type is float else Integral
-    right = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is Integral:
+        rules = {"below": 2**31} | rules
+    right = isinstance(value, kind) and not isinstance(value, bool)
+    right = right and abs(value) <= sys.float_info.max  # neither infinite nor NaN
     if not right or not _within(value, **rules):
         wanted = "finite number" if kind is Real else "whole number"
         bounds = _bounds(**rules)

@@ -152,7 +152,7 @@ def run_settings(
         "backend": qa.backend,
         "dtype": dtype_name(qa.dtype),
         "null_threshold": qa.null_threshold,
-        "chunk": chunk,
+        "chunk": int(chunk),
     } | asdict(options)
 
 # %% ../nbs/inside/bulk.ipynb #parts

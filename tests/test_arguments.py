@@ -1,13 +1,16 @@
 """Hyperparameters: what makes no sense is refused in one sentence; one set of names for all."""
 
+import json
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
+from squadqa.answering import AskOptions
 from squadqa.arguments import OWN, RECIPES, SAME_AS, Hyperparameters, choose_hyperparameters
 from squadqa.training import pick_precision, run_identity, should_compile, training_arguments
 
@@ -277,3 +280,31 @@ def test_reading_the_settings_is_light():
     code = "import sys, squadqa.arguments; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    "Metadata, checkpoints and the model card are JSON, which knows no other."
+    whole = ("seed", "batch_size", "max_steps", "logging_steps", "evaluate_every", "workers")
+    given = {name: np.int64(3) for name in whole}
+    given |= {"epochs": np.float32(0.5), "learning_rate": np.float64(1e-4), "warmup_steps": 2}
+    settings = choose_hyperparameters("minilm", adam_beta1=np.float32(0.5), **given)
+    told = json.loads(json.dumps(settings.used()))
+    assert told["seed"] == 3 and told["evaluate_every"] == 3 and told["epochs"] == 0.5
+    assert {type(getattr(settings, name)) for name in whole} == {int}
+    options = AskOptions(top_k=np.int32(2), max_question_len=np.int64(9), align_to_words=np.True_)
+    assert json.dumps(asdict(options)) == json.dumps(
+        asdict(AskOptions(top_k=2, max_question_len=9, align_to_words=True))
+    )
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [(name, 2**31) for name in ("batch_size", "eval_batch_size", "gradient_accumulation_steps")]
+    + [("logging_steps", 10**30), ("max_steps", HUGE), ("epochs", 1e308), ("learning_rate", HUGE)],
+)
+def test_numbers_are_not_larger_than_machines_count(name, value):
+    with pytest.raises(ValueError, match=f"{name}=.* must be a .*number"):
+        Hyperparameters(**{name: value})
