@@ -20,7 +20,6 @@ import torch
 from datasets import Dataset, DatasetDict
 from tqdm.auto import tqdm
 from transformers import (
-    AutoConfig,
     AutoModelForSeq2SeqLM,
     DataCollatorForSeq2Seq,
     PreTrainedModel,
@@ -45,7 +44,15 @@ from .evaluation import Evaluation
 from .hub import describe_run, model_card, open_push
 from .labeling import answer_chars
 from .metrics import squad_scores
-from .models import check_fit, require_fast
+from squadqa.models import (
+    check_fit,
+    check_loaded,
+    model_folder,
+    open_model,
+    read_config,
+    require_fast,
+    resolve_model,
+)
 from .results import FineTuneResult
 from .trainer import QATrainer
 from squadqa.training import (
@@ -76,28 +83,20 @@ def load_generative(
     name: str | Path,  # a Hub id or a folder
 ) -> PreTrainedModel:  # an encoder, a decoder and a head over the vocabulary
     "Load a model that writes answers; any other kind is a `ValueError`."
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as e:
-        raise ValueError(
-            f"cannot load {str(name)!r}: it is no folder with a model, and the Hub did not give "
-            f"it: {e}"
-        ) from e
+    folder = model_folder(name)
+    config = read_config(folder)
     if not config.is_encoder_decoder:
         raise ValueError(
             f"{str(name)!r} ({config.model_type}) is not a sequence-to-sequence model: {_WAY_OUT}"
         )
-    try:
-        model, info = AutoModelForSeq2SeqLM.from_pretrained(
-            name, output_loading_info=True, trust_remote_code=False, use_safetensors=True
-        )
-    except (OSError, ValueError) as e:
-        raise ValueError(f"cannot load {str(name)!r} as a sequence-to-sequence model: {e}") from e
+    model, info = open_model(AutoModelForSeq2SeqLM, folder, config)
     missing = sorted(key for key in info["missing_keys"] if "decoder" in key or "lm_head" in key)
+    missing = missing or check_loaded(model, info, folder)
     if missing:
         raise ValueError(
             f"{str(name)!r} has no trained decoder ({missing[0]} is missing): {_WAY_OUT}"
         )
+    model.name_or_path = model.config.name_or_path = resolve_model(name)
     return model
 
 

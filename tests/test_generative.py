@@ -598,9 +598,50 @@ def test_models_that_do_not_write(tokenizers, minilm, tmp_path):
     )
     with pytest.raises(ValueError, match="no trained decoder"):
         load_generative(tmp_path / "encoder")
-    with pytest.raises(ValueError, match="cannot load .*no-such"):
+    with pytest.raises(ValueError, match="there is no folder .*no-such"):
         load_generative(tmp_path / "no-such")
     assert not (tmp_path / "run").exists()
+
+
+def unloved(folder, damage) -> str:
+    "What `load_generative` says of a folder whose weights were changed."
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    save_file(damage(load_file(path)), path, {"format": "pt"})
+    with pytest.raises(ValueError) as caught:
+        load_generative(folder)
+    path.write_bytes(whole)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_weights_are_told(kind, tokenizers, tmp_path):
+    "No part of a model is made up, and nothing of its files is left out."
+    KINDS[kind][1](tokenizers[kind]).save_pretrained(tmp_path)
+    path, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    assert load_generative(tmp_path).name_or_path == str(tmp_path)
+
+    def without(word):
+        return lambda weights: {k: v for k, v in weights.items() if word not in k}
+
+    def doubled(weights):
+        return weights | {k: torch.cat([v, v]) for k, v in weights.items() if "shared" in k}
+
+    assert "weights of the encoder are missing" in unloved(tmp_path, without("encoder."))
+    assert "no trained decoder" in unloved(tmp_path, without("decoder."))
+    assert "another shape" in unloved(tmp_path, doubled)
+    text = config.read_text()
+    config.write_text(json.dumps(json.loads(text) | {"num_layers": 1, "encoder_layers": 0}))
+    assert "more layers than its config.json tells" in unloved(tmp_path, dict)
+    for content, words in (("{", "is not JSON"), ("[]", "not a JSON object")):
+        config.write_text(content)
+        with pytest.raises(ValueError, match=words):
+            load_generative(tmp_path)
+    config.write_text(text)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="damaged or not whole"):
+        load_generative(tmp_path)
 
 
 def test_bad_input(tokenizers, toy, tmp_path):
