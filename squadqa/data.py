@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
@@ -157,6 +158,7 @@ def load_folder(
 
 def _five_columns(rows: Dataset, where: str) -> Dataset:
     "The SQuAD columns alone, of the right types, with empty titles where there are none"
+    rows = rows.with_format(None)  # it may have been told to give arrays
     check_columns(rows.column_names, where)
     if "title" in rows.column_names:
         five = rows.select_columns(list(FEATURES))
@@ -170,6 +172,10 @@ def load_hub(
     revision: str | None = None,  # a branch, a tag or a commit
 ) -> DatasetDict:  # its splits with the five SQuAD columns
     "Load a data set from the Hugging Face Hub."
+    if name.isidentifier() and find_spec(f"datasets.packaged_modules.{name}"):
+        raise ValueError(  # `datasets` would read whatever lies in the current folder
+            f"{name!r} is a format of files to `datasets`, not a data set: name the file"
+        )
     try:
         data = load_dataset(name, revision=revision)
     except Exception as e:
@@ -200,7 +206,7 @@ def _load_part(part, split: str) -> Dataset:
         return load_file(part)
     raise ValueError(
         f"{split} is {type(part).__name__}, neither a file nor a Dataset: "
-        "Dataset.from_list makes one out of rows"
+        "Dataset.from_list makes one out of rows, Dataset.from_pandas out of a DataFrame"
     )
 
 
@@ -213,12 +219,16 @@ def load_squad(
     "Load a SQuAD-style data set. Errors are `ValueError`s that name the file and the place."
     if isinstance(source, str) and source in SAMPLES:
         source = _sample_files(SAMPLES[source])
-    if not source or not isinstance(source, (str, Path, dict)):
+    if not isinstance(source, (str, Path, dict)) or not source:
+        empty = source is None or isinstance(source, (str, dict))
+        kind = repr(source) if empty else type(source).__name__
         raise ValueError(
-            f"data is {type(source).__name__ if source else repr(source)}: a name, a path, "
-            "or {'train': file or Dataset} was expected"
+            f"data is {kind}: a name, a path, or {{'train': file or Dataset}} was expected; "
+            "Dataset.from_list and Dataset.from_pandas make a Dataset"
         )
     if isinstance(source, dict):
+        if not all(isinstance(split, str) for split in source):
+            raise ValueError(f"the splits are {shown(list(source))}: their names must be texts")
         return DatasetDict({split: _load_part(part, split) for split, part in source.items()})
     path = user_path(source)
     if os.path.isdir(path):
@@ -349,6 +359,7 @@ def check_examples(
     for split, rows in dataset.items() if isinstance(dataset, dict) else [("", dataset)]:
         seen = set()
         rows = rows.to_list() if isinstance(rows, Dataset) else rows
+        split = str(split)
         for row in place_rows(rows, split or "the data"):
             example = _check_row(row, split, report)
             name = example["id"]

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .batching import Engine, length_chunks, predict_logits
-from .files import write_json
+from .files import check_columns, write_json
 from .labeling import label_pairs
 from .metrics import squad_scores
 from .models import check_fit
@@ -90,9 +90,16 @@ def evaluate_model(
 ) -> Evaluation:  # the same on every process of a launch
     "Answer every example and score the answers."
     check_fit(model, tokenizer, max_length)
+    if not isinstance(examples, Dataset):
+        raise ValueError(
+            f"the examples are a {type(examples).__name__}, not a Dataset: pass one split, or "
+            "make one of rows with Dataset.from_list"
+        )
+    check_columns(examples.column_names, "the data")
     if not len(examples):
         raise ValueError("there are no examples to evaluate")
     start = time.perf_counter()
+    examples = examples.with_format(None)  # it may have been told to give arrays
     state = open_processes()
     opened = engine or model.to(pick_device(device))
     windows = {"max_length": max_length, "stride": stride}

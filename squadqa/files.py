@@ -235,8 +235,12 @@ def place_rows(
     where: str,  # what to call all of them in an error
 ) -> list[Row]:  # at least one
     "Give each row a place, unless it has one."
-    if isinstance(rows, (dict, str)) or not isinstance(rows, Iterable):
-        raise ValueError(f"{where} is {type(rows).__name__}, not a list of rows")
+    table = hasattr(rows, "iterrows")  # of pandas, which would give the names of its columns
+    if isinstance(rows, (dict, str, bytes)) or not isinstance(rows, Iterable) or table:
+        hint = ": rows.to_dict('records') is one" if table else ""
+        raise ValueError(f"{where} is {type(rows).__name__}, not a list of rows{hint}")
+    if hasattr(rows, "with_format"):  # a `Dataset` may have been told to give arrays
+        rows = rows.with_format(None)
     placed = [as_row(row, f"{where}, row {n}") for n, row in enumerate(rows)]
     if not placed:
         raise ValueError(f"{where} holds no example")

@@ -23,6 +23,7 @@ from .data import DataReport, find_answers, split_files, to_dataset
 from squadqa.files import (
     READERS,
     Row,
+    check_columns,
     id_text,
     input_file,
     parse_json,
@@ -646,11 +647,26 @@ def from_doccano(
     return _with_spans(pairs, label, where)
 
 # %% ../nbs/further/own_data.ipynb #to-squad-json
+def _whole_rows(dataset: Dataset | list[dict]) -> list[dict]:
+    "Rows of which no answers are missing"
+    if not isinstance(dataset, Dataset):
+        dataset = to_dataset(dataset, "the examples")
+    check_columns(dataset.column_names, "the data")
+    rows = dataset.to_list()
+    for row in rows:
+        if row["answers"] is None or None in row["answers"].values():
+            raise ValueError(
+                f"example {shown(row['id'])} has null answers: give it two lists, "
+                "which are empty for a question without an answer"
+            )
+    return rows
+
+
 def to_squad_json(
     dataset: Dataset | list[dict],  # columns id, title, context, question, answers
 ) -> dict:  # SQuAD json: v2.0 if a question has no answer, else 1.1
     "Nest examples as SQuAD does; neighbours with the same title and context share them."
-    rows = dataset if isinstance(dataset, list) else dataset.to_list()
+    rows = _whole_rows(dataset)
     v2 = any(not row["answers"]["text"] for row in rows)
     articles = []
     for title, of_title in groupby(rows, lambda row: row.get("title") or ""):
@@ -681,8 +697,7 @@ def save_squad_json(
         raise ValueError(
             f"{path} exists: choose another name, or overwrite it with overwrite=True (--overwrite)"
         )
-    rows = to_dataset(dataset) if isinstance(dataset, list) else dataset
-    write_json(path, to_squad_json(rows))
+    write_json(path, to_squad_json(dataset))
     return path
 
 # %% ../nbs/further/own_data.ipynb #convert

@@ -1,7 +1,9 @@
 """Loading and checking: every source gives the same columns, and every wrong value is named."""
 
 import json
+import re
 
+import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
@@ -14,6 +16,7 @@ from squadqa.data import (
     find_answers,
     load_file,
     load_folder,
+    load_hub,
     load_squad,
     split_files,
     split_of,
@@ -88,8 +91,16 @@ def test_sources_that_are_none():
         ({"train": 5}, "train is int, neither a file nor a Dataset"),
         ({"train": [ROW]}, "train is list, neither"),
         (["a.json"], "data is list"),
+        (b"a.json", "data is bytes"),
+        ({}, "data is {}"),
+        (pd.DataFrame([ROW]), "data is DataFrame: .* Dataset.from_pandas"),
+        (Dataset.from_list([ROW]), "data is Dataset"),
+        (Dataset.from_list([ROW]).to_iterable_dataset(), "data is IterableDataset"),
+        ((row for row in [ROW]), "data is generator"),
+        ({"train": pd.DataFrame([ROW])}, "train is DataFrame, .* Dataset.from_pandas"),
+        ({1: Dataset.from_list([ROW])}, "the splits are [[]1[]]: their names must be texts"),
     ):
-        assert words in error_message(load_squad, source)
+        assert re.search(words, error_message(load_squad, source))
 
 
 def test_data_sets_with_other_columns():
@@ -203,3 +214,34 @@ def test_places_of_an_answer():
 def test_error_message_wants_an_error():
     with pytest.raises(AssertionError, match="len raised no ValueError"):
         error_message(len, "abc")
+
+
+@pytest.mark.parametrize("name", ["json", "csv", "text", "parquet", "pandas", "sql", "imagefolder"])
+def test_a_format_is_no_data_set(name, tmp_path, monkeypatch):
+    "`datasets` would read all that lies in the current folder, and unpickle what is called .pkl."
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.json").write_text(json.dumps([ROW]))
+    said = error_message(load_squad, name)
+    assert said == f"{name!r} is a format of files to `datasets`, not a data set: name the file"
+
+
+def test_every_builder_of_datasets_counts_as_a_format():
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    for name in _PACKAGED_DATASETS_MODULES:
+        assert "is a format of files" in error_message(load_hub, name)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "pandas", "arrow"])
+def test_a_data_set_that_gives_arrays(kind):
+    plain = load_squad()["validation"].select(range(3))
+    rows = plain.with_format(kind)
+    assert check_examples(rows).ok and check_examples({"validation": rows}).ok
+    assert load_squad({"a": rows})["a"][:] == to_dataset(rows)[:] == plain[:]
+
+
+def test_tables_of_pandas_are_told_from_rows():
+    for function in (check_examples, to_dataset):
+        said = error_message(function, pd.DataFrame([ROW]))
+        assert said.endswith("is DataFrame, not a list of rows: rows.to_dict('records') is one")
+    assert check_examples({1: [ROW]}).ok

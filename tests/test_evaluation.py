@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from datasets import DatasetDict
 from processes import alone, processes
 
 from squadqa import evaluation as module
@@ -161,3 +162,20 @@ def test_answers_are_written(examples, tiny_folder, minilm, tmp_path, monkeypatc
     with pytest.raises(ValueError, match="No space left"):
         write_answers(folder, found)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_examples_are_a_data_set_of_any_format(examples, tiny_folder, minilm):
+    model = load_model(tiny_folder)
+    few = examples.select(range(3))
+    plain = evaluate_model(model, minilm, few, device="cpu", progress=False)
+    for kind in ("numpy", "torch", "pandas"):
+        rows = few.with_format(kind)
+        found = evaluate_model(model, minilm, rows, device="cpu", progress=False)
+        assert (found.scores, found.predictions) == (plain.scores, plain.predictions)
+    for wrong, words in (
+        (few.to_list(), "the examples are a list, not a Dataset: pass one split"),
+        (DatasetDict(a=few), "the examples are a DatasetDict, not a Dataset"),
+        (few.remove_columns("answers"), "the data has no column answers"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            evaluate_model(model, minilm, wrong)

@@ -10,6 +10,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import DatasetDict
 from hypothesis import given, settings, strategies as st
 
 from squadqa.data import check_examples, load_file, load_squad
@@ -980,3 +981,20 @@ def test_a_table_needs_no_torch():
         ).stdout.strip()
         == "[]"
     )
+
+
+def test_what_becomes_squad_json_is_looked_at():
+    plain = load_squad()["validation"].select(range(3))
+    for kind in ("numpy", "torch", "pandas"):
+        rows = plain.with_format(kind)
+        assert to_squad_json(rows) == to_squad_json(plain)
+        assert [draft.id for draft in table_drafts(rows)] == plain["id"]
+    row = plain[0]
+    for bad, words in (
+        ([row | {"answers": None}], f"example '{row['id']}' has null answers: give it two lists"),
+        ([5], "the examples, row 0 is int"),
+        (plain.remove_columns("answers"), "the data has no column answers"),
+        (DatasetDict(a=plain), "the examples is DatasetDict, not a list of rows"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            to_squad_json(bad)
