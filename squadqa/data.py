@@ -238,23 +238,49 @@ def load_squad(
     return load_hub(str(source), revision)
 
 # %% ../nbs/course/01_data.ipynb #check-example
+def _find_overlapping(context: str, text: str) -> list[int]:
+    "The places of a text that overlaps itself, such as 'aaa', without reading anything twice"
+    again, k = [0], 0  # how much of the text has begun again at its k-th character
+    for c in text[1:]:
+        while k and c != text[k]:
+            k = again[k - 1]
+        k += c == text[k]
+        again.append(k)
+    places, k = [], 0
+    for i, c in enumerate(context):
+        while k and (k == len(text) or c != text[k]):
+            k = again[k - 1]
+        k += c == text[k]
+        if k == len(text):
+            places.append(i + 1 - k)
+    return places
+
+
 def find_answers(
     context: str,
     text: str,  # an answer, word for word
 ) -> list[int]:  # first characters of all places where it stands, overlapping ones too
     "Where does an answer stand?"
-    return [m.start() for m in re.finditer(f"(?={re.escape(text)})", context)] if text else []
+    places: list[int] = []
+    start = context.find(text) if text else -1
+    while start >= 0:
+        places.append(start)
+        if len(places) * len(text) > 10**7:  # it would take long, as a text in itself does
+            return _find_overlapping(context, text)
+        start = context.find(text, start + 1)
+    return places
 
 
 def _misplaced(context: str, text: str, start: int) -> tuple[str, str]:
     "Tell an answer at the wrong place from one that is nowhere"
     found = find_answers(context, text)
     if not found:
-        return "answer_not_in_context", f"the answer {text!r} does not occur in the context"
+        return "answer_not_in_context", f"the answer {shown(text)} does not occur in the context"
     nearest = min(found, key=lambda i: abs(i - start))
     return (
         "answer_start_wrong",
-        f"the answer {text!r} is not at {start} but at {nearest} (off by {nearest - start:+d})",
+        f"the answer {shown(text)} is not at {start} but at {nearest} "
+        f"(off by {nearest - start:+d})",
     )
 
 
@@ -364,7 +390,7 @@ def check_examples(
             example = _check_row(row, split, report)
             name = example["id"]
             if name is not None and name in seen:
-                where = f"{split + ': ' if split else ''}example {name!r}"
+                where = f"{split + ': ' if split else ''}example {shown(name)}"
                 report.add("duplicate_id", f"{where} occurs more than once")
             seen.add(name)
             contexts.add(example["context"])

@@ -94,14 +94,16 @@ def locate(
             return found, "utf16", ""
     places = find_answers(context, text)
     if not places:
-        message = f"the answer {text!r} does not occur in the context{_near_miss(context, text)}"
+        message = (
+            f"the answer {shown(text)} does not occur in the context{_near_miss(context, text)}"
+        )
         return None, "answer_not_in_context", message
     at = ", ".join(map(str, places[:5])) + (" ..." if len(places) > 5 else "")
     if start is not None:
-        message = f"the answer {text!r} is not at {start} but at {at}"
-        return places[0], "answer_start_wrong", message
+        message = f"the answer {shown(text)} is not at {start} but at {at}"
+        return min(places, key=lambda i: abs(i - start)), "answer_start_wrong", message
     if len(places) > 1:
-        message = f"the answer {text!r} occurs {len(places)} times: at {at}"
+        message = f"the answer {shown(text)} occurs {len(places)} times: at {at}"
         return places[0], "answer_found_more_than_once", message
     return places[0], "", ""
 
@@ -251,7 +253,7 @@ class Draft:
             problem = text_problem(value) or ("" if value.strip() else f"empty ({value!r})")
             if problem:
                 raise ValueError(
-                    f"{self.at} (id {self.id!r}): the {name} is {problem}; every row needs one"
+                    f"{self.at} (id {shown(self.id)}): the {name} is {problem}; every row needs one"
                 )
 
 
@@ -270,7 +272,9 @@ def _draft(at: str, cell: dict, answers=None, *, id=None, annotated: bool = True
     if title is None or title == "" or title != title:
         title = ""
     elif id_text(title) is None:
-        raise ValueError(f"{at} (id {name!r}): the title is {text_problem(title) or repr(title)}")
+        raise ValueError(
+            f"{at} (id {shown(name)}): the title is {text_problem(title) or shown(title)}"
+        )
     return Draft(
         at, identity, cell["question"], cell["context"], answers, id_text(title) or "", annotated
     )
@@ -305,7 +309,7 @@ def gather(
         for name in ("question", "context"):
             if getattr(first, name) != getattr(draft, name):
                 raise ValueError(
-                    f"{draft.at} has the id {draft.id!r} of {first.at.rpartition(', ')[2]}, "
+                    f"{draft.at} has the id {shown(draft.id)} of {first.at.rpartition(', ')[2]}, "
                     f"but another {name}: give each question an id of its own"
                 )
         both = [answers for answers in (first.answers, draft.answers) if answers is not None]
@@ -324,7 +328,8 @@ class Choices:
     "raise": stop and name it; "skip": leave the example out, and say so in the report.
     """
 
-    # The answer stands at several places, or not at its start: also "first", take the first place
+    # The answer stands at several places, or not at its start: also "first", take the first place,
+    # or where there is a start the place nearest to it
     unclear: str = "raise"
     not_found: str = "raise"  # the answer is not in the context
     no_answer: str = "raise"  # the answer is empty: also "keep", as a question without an answer
@@ -399,7 +404,9 @@ class ImportReport(DataReport):
             lines.append(f"{kind}: {n} ({self.decided[kind]})")
             lines += [f"  {message}" for message in self.offenders[kind]]
         if self.left_out:
-            lines.append(f"left out: {', '.join(self.left_out)}")
+            told = [name[:80] for name in self.left_out[:20]]
+            more = len(self.left_out) - len(told)
+            lines.append(f"left out: {', '.join(told)}" + (f" and {more} more" if more else ""))
         return "\n".join(lines)
 
 # %% ../nbs/further/own_data.ipynb #finish
@@ -409,7 +416,7 @@ def _doubt(draft: Draft, kind: str, message: str, choices: Choices, report: Impo
     if kind == "not_annotated" and choice == "keep":
         choice = "skip"  # nobody has said of this question that it has no answer
     report.decided[kind] = choice
-    report.add(kind, f"{draft.at} (id {draft.id!r}): {message}")
+    report.add(kind, f"{draft.at} (id {shown(draft.id)}): {message}")
     return choice
 
 

@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
+from hypothesis import given, strategies as st
 
 from squadqa.data import (
     FEATURES,
@@ -245,3 +246,30 @@ def test_tables_of_pandas_are_told_from_rows():
         said = error_message(function, pd.DataFrame([ROW]))
         assert said.endswith("is DataFrame, not a list of rows: rows.to_dict('records') is one")
     assert check_examples({1: [ROW]}).ok
+
+
+def tried_one_by_one(context, text):
+    return [i for i in range(len(context)) if context.startswith(text, i)]
+
+
+@given(st.text("ab", max_size=12), st.text("ab", min_size=1, max_size=4))
+def test_places_are_those_of_a_slow_search(context, text):
+    assert find_answers(context, text) == tried_one_by_one(context, text)
+
+
+@pytest.mark.parametrize("part", ["a", "ab", "aab", "aabaaab"])
+def test_an_answer_that_repeats_itself_is_found_in_time(part):
+    "Each place tried on its own would take up to 10**10 comparisons."
+    context, text = part * 7000 + "b" + part * 7000, part * 2000
+    assert find_answers(context, text) == tried_one_by_one(context, text)
+    context, text = part * 200_000, part * 100_000
+    assert find_answers(context, text) == list(range(0, len(text) + 1, len(part)))
+    assert find_answers(context, text + "c") == []
+
+
+def test_messages_stay_short():
+    row = ROW | {"id": "x" * 10_000}
+    for answers in (["z" * 10_000], [ROW["context"][1:]]):
+        bad = row | {"context": ROW["context"] * 1000}
+        bad |= {"answers": {"text": answers, "answer_start": [0]}}
+        assert len(str(check_examples([bad, bad]))) < 1200

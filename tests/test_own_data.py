@@ -998,3 +998,24 @@ def test_what_becomes_squad_json_is_looked_at():
     ):
         with pytest.raises(ValueError, match=words):
             to_squad_json(bad)
+
+
+def test_a_wrong_start_means_the_nearest_place(tmp_path):
+    context = "Bo saw Bo and then Bo again."
+    assert locate(context, "Bo", 20)[:2] == (19, "answer_start_wrong")
+    assert locate(context, "Bo", -3)[0] == 0 and locate(context, "Bo")[0] == 0
+    row = {"context": context, "question": "Who?", "answer": "Bo", "answer_start": 8}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    dataset, _ = convert(tmp_path / "a.jsonl", unclear="first")
+    assert dataset[0]["answers"]["answer_start"] == [7]
+
+
+def test_reports_of_long_values_stay_short(tmp_path):
+    rows = [{"context": "Bo.", "question": "Who?", "answer": "Bo"}]
+    rows += [{"context": "Bo.", "question": "Who?", "answer": "z" * 10_000}] * 30
+    named = [row | {"id": f"{n}" + "x" * 5_000} for n, row in enumerate(rows)]
+    said = refused(tmp_path, "a.json", json.dumps(named).encode())
+    assert len(said) < 2000
+    report = convert(tmp_path / "a.json", not_found="skip")[1]
+    assert len(report.left_out) == 30 and str(report).endswith(" and 10 more")
+    assert len(str(report)) < 4000
