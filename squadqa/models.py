@@ -19,6 +19,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
     AutoTokenizer,
+    BatchEncoding,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -387,6 +389,47 @@ def _tokenizer_folder(name: str | Path) -> Path:
     return _base_folder(about, weights=False) if about else folder
 
 
+def _check_limits(tokenizer: PreTrainedTokenizerBase):
+    "A `ValueError` for a length or for names of inputs that nothing could be made of"
+    longest, names = tokenizer.model_max_length, tokenizer.model_input_names
+    if isinstance(longest, float) and longest.is_integer():
+        tokenizer.model_max_length = longest = int(longest)
+    whole = isinstance(longest, int) and not isinstance(longest, bool)
+    if not (whole and longest >= 1) and longest != float("inf"):
+        raise ValueError(f"model_max_length is {longest!r}, not a number of tokens")
+    if isinstance(names, str) or "input_ids" not in names:
+        raise ValueError(f"model_input_names is {names!r}, not a list with input_ids in it")
+
+
+def _probe(tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
+    "A short pair with a rare sign, in tokens; a `ValueError` where none come of it"
+    require_fast(tokenizer)
+    _check_limits(tokenizer)
+    try:
+        pair = tokenizer("a \u2603", "b", return_token_type_ids=True, padding=False, verbose=False)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as e:  # a panic of the tokenizers library is no Exception
+        raise ValueError(f"the tokenizer cannot read a simple text ({_first_line(e)})") from e
+    if [side for side, _ in groupby(pair.sequence_ids()) if side is not None] != [0, 1]:
+        raise ValueError(
+            "the tokenizer must make tokens of a question and of its context, in this order, and "
+            f"of a short pair it makes {pair.tokens()}"
+        )
+    return pair
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    "The tokenizer in a folder; whatever goes wrong is an Exception"
+    try:
+        with _quiet_loading():
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (Exception, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as e:  # a panic of the tokenizers library
+        raise ValueError(_first_line(e)) from e
+
+
 def load_tokenizer(
     name: str | Path,  # a preset, a Hub id or a folder
 ) -> PreTrainedTokenizerBase:  # a fast tokenizer
@@ -396,8 +439,7 @@ def load_tokenizer(
         if (folder / file).exists():
             _read_object(folder / file)
     try:
-        with _quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = _read_tokenizer(folder)
     except Exception as e:
         raise ValueError(f"no tokenizer for {str(name)!r} in {folder}: {_first_line(e)}") from e
     wanted = [f for key, f in tokenizer.vocab_files_names.items() if key != "merges_file"]
@@ -406,7 +448,10 @@ def load_tokenizer(
             f"no tokenizer for {str(name)!r}: there is no {' and no '.join(wanted)} in {folder}. "
             "Save the tokenizer beside the model: tokenizer.save_pretrained(folder)"
         )
-    require_fast(tokenizer)
+    try:
+        _probe(tokenizer)
+    except ValueError as e:
+        raise ValueError(f"no tokenizer for {str(name)!r} in {folder}: {e}") from e
     return tokenizer
 
 
@@ -655,6 +700,29 @@ def max_tokens(
     return limit - unused if limit > 0 else None
 
 
+def _check_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+    "A `ValueError` where a tokenizer gives a number for which the model has no vector"
+    size = model.config.vocab_size
+    if len(tokenizer) > size:
+        raise ValueError(
+            f"the tokenizer knows {len(tokenizer)} tokens, the model {size}: "
+            "they do not belong together"
+        )
+    pair = _probe(tokenizer)
+    highest = max([*tokenizer.get_vocab().values(), *pair["input_ids"]])
+    if highest >= size:
+        raise ValueError(
+            f"the tokenizer has a token with the number {highest}, the model has {size} tokens: "
+            "they do not belong together"
+        )
+    types, kinds = getattr(model.config, "type_vocab_size", 0), max(pair["token_type_ids"])
+    if "token_type_ids" in tokenizer.model_input_names and 0 < types <= kinds:
+        raise ValueError(
+            f"the tokenizer gives token types up to {kinds}, the model has {types}: take "
+            "token_type_ids out of model_input_names in tokenizer_config.json"
+        )
+
+
 def check_fit(
     model: PreTrainedModel,  # with a question-answering head
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
@@ -663,10 +731,12 @@ def check_fit(
 ) -> None:
     "A `ValueError` where model, tokenizer and window length do not go together."
     require(model)
-    if len(tokenizer) > model.config.vocab_size:
+    _check_ids(model, tokenizer)
+    takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
+    if takes_mask and "attention_mask" not in tokenizer.model_input_names:
         raise ValueError(
-            f"the tokenizer knows {len(tokenizer)} tokens, the model {model.config.vocab_size}: "
-            "they do not belong together"
+            f"model_input_names of the tokenizer is {tokenizer.model_input_names}, without "
+            "attention_mask: the model would read the padding of its batches as text"
         )
     limit = max_tokens(model)
     if limit and limit < max_length:

@@ -317,6 +317,88 @@ def test_a_folder_without_a_vocabulary_is_refused(folder):
     refused("no tokenizer.json", load_tokenizer, folder)
 
 
+@pytest.mark.parametrize("value", ["512", [512], -5, 0, 1.5, math.nan, True])
+def test_a_length_that_is_none(folder, value):
+    change(folder / "tokenizer_config.json", model_max_length=value)
+    refused("model_max_length is .*not a number of tokens", load_tokenizer, folder)
+
+
+@pytest.mark.parametrize("value", [64.0, 1e30, math.inf])
+def test_lengths_that_older_versions_wrote(folder, value):
+    change(folder / "tokenizer_config.json", model_max_length=value)
+    assert load_tokenizer(folder).model_max_length == value
+
+
+@pytest.mark.parametrize("names", [[], "input_ids", ["foo"], 5])
+def test_names_of_inputs_that_are_none(folder, names):
+    change(folder / "tokenizer_config.json", model_input_names=names)
+    refused("model_input_names is|no tokenizer for", load_tokenizer, folder)
+
+
+def rewrite(folder: Path, edit):
+    "Let a function change tokenizer.json, which is then read as it stands."
+    change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    path = folder / "tokenizer.json"
+    parts = json.loads(path.read_text())
+    edit(parts)
+    path.write_text(json.dumps(parts))
+
+
+SILENT = {"type": "BPE", "vocab": {"q": 0}, "merges": []}
+SWAPPED = [{"Sequence": {"id": side, "type_id": 0}} for side in "BA"]
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (lambda parts: parts["model"].update(unk_token="[NOPE]"), "cannot read a simple text"),
+        (lambda parts: parts["model"]["vocab"].pop("[UNK]"), "cannot read a simple text|UNK"),
+        (lambda parts: parts["post_processor"]["special_tokens"].pop("[SEP]"), "PanicException"),
+        (lambda parts: parts.update(model=SILENT), "must make tokens of a question"),
+        (lambda parts: parts["post_processor"].update(pair=SWAPPED), "in this order"),
+    ],
+)
+def test_tokenizers_that_cannot_read(folder, edit, words):
+    rewrite(folder, edit)
+    refused(words, load_tokenizer, folder)
+
+
+def test_maps_that_panic(folder):
+    "The library is written in Rust, and its panics are no Exceptions."
+    charsmap = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    rewrite(folder, lambda parts: parts.update(normalizer=charsmap))
+    refused("no tokenizer for.*Precompiled", load_tokenizer, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"[]", b'{"cls_token": 5}'])
+def test_odd_special_tokens(folder, content):
+    (folder / "special_tokens_map.json").write_bytes(content)
+    refused("no tokenizer for", load_tokenizer, folder)
+
+
+def test_numbers_beyond_the_model(folder):
+    "They would end as an IndexError deep inside the model."
+    whole = (folder / "tokenizer.json").read_bytes()
+    model = load_model(folder)
+    for edit in (
+        lambda parts: parts["model"]["vocab"].update(otter=10**6),
+        lambda parts: parts["post_processor"]["special_tokens"]["[CLS]"].update(ids=[99999]),
+    ):
+        (folder / "tokenizer.json").write_bytes(whole)
+        rewrite(folder, edit)
+        tokenizer = load_tokenizer(folder)
+        refused("a token with the number [19]0*9*, the model has", check_fit, model, tokenizer, 9)
+
+
+def test_inputs_that_the_model_does_not_know(folder, minilm):
+    one_type = BertForQuestionAnswering(tiny_config(minilm, type_vocab_size=1))
+    refused("token types up to 1, the model has 1", check_fit, one_type, minilm, 9)
+    change(folder / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"])
+    check_fit(one_type, load_tokenizer(folder), 9)
+    change(folder / "tokenizer_config.json", model_input_names=["input_ids"])
+    refused("without attention_mask", check_fit, one_type, load_tokenizer(folder), 9)
+
+
 def test_a_vocabulary_alone_will_do(folder, minilm):
     "Older repositories have a vocab.txt and no tokenizer.json."
     (folder / "tokenizer.json").unlink()
