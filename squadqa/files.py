@@ -331,7 +331,11 @@ def squad_rows(
     squad: dict,  # SQuAD json, v1.1 or v2.0
     where: str = "data",  # what to call it in errors
 ) -> Iterator[dict]:  # one row per question: id, title, context, question, answers
-    "Flatten the nested SQuAD layout."
+    """Flatten the nested SQuAD layout.
+
+    Whether a question has an answer is told by its answers alone, as in the official scorer;
+    `is_impossible` and `plausible_answers` are not looked at.
+    """
     for row in _squad_rows(squad, where, True):
         yield row.values
 

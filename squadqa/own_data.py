@@ -716,10 +716,26 @@ LAYOUTS = {
 }  # layout -> how names of such files end
 
 
+def _check_effect(layout: str, columns: Columns, label: str | None, utf16: bool | None) -> None:
+    "An option that a layout does not look at was meant for another"
+    tools = ("label-studio", "doccano")
+    for name, given, layouts in (
+        ("label=... (--label)", label is not None, tools),
+        ("utf16=... (--utf16)", utf16 is not None, ("doccano",)),
+        ("columns=... (--question-column ...)", columns != Columns(), ("table", *tools)),
+    ):
+        if given and layout not in layouts:
+            raise ValueError(
+                f"{name} has no effect on the layout {layout}: leave it out, or say which layout "
+                f"the file has ({', '.join(layouts)})"
+            )
+
+
 def _drafts(path: Path, layout: str, columns: Columns, label, utf16) -> list[Draft]:
     "Read a file in one of the layouts"
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
+    _check_effect(layout, columns, label, utf16)
     path, where = input_file(path), str(path)
     if path.suffix.lower() not in LAYOUTS[layout]:
         raise ValueError(

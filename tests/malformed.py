@@ -377,4 +377,23 @@ CASES = [
         ("convert", "a.jsonl", "out.csv"),
         "must end in .json",
     ),
+    # Options and names that do not mean what they seem to
+    Case(
+        "format-as-data",
+        files(a_json=[ROW]),
+        ("check", "json"),
+        "'json' is a format of files to `datasets`, not a data set: name the file",
+    ),
+    Case(
+        "label-of-a-table",
+        files(a_jsonl=lines(ROW)),
+        words("convert", "a.jsonl", "--label", "Answer"),
+        r"--label\) has no effect on the layout table",
+    ),
+    Case(
+        "columns-of-haystack",
+        files(a_json={"data": []}),
+        words("convert", "a.json", "--layout", "haystack", "--question-column", "ask"),
+        r"--question-column ...\) has no effect on the layout haystack",
+    ),
 ]

@@ -350,3 +350,14 @@ def test_reading_files_needs_no_data_set_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("says", [True, False, None])
+def test_answers_tell_whether_there_is_one(says):
+    "As in the official scorer, whatever `is_impossible` says."
+    for answers in ([], [{"text": "Bo", "answer_start": 8}]):
+        qa = {"id": "x", "question": "Whom?", "is_impossible": says, "answers": answers}
+        qa["plausible_answers"] = [{"text": "Ann", "answer_start": 0}]
+        paragraph = {"context": "Ann met Bo in Rome.", "qas": [qa]}
+        (row,) = squad_rows({"data": [{"paragraphs": [paragraph]}]})
+        assert row["answers"]["text"] == [answer["text"] for answer in answers]

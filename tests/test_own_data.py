@@ -1019,3 +1019,20 @@ def test_reports_of_long_values_stay_short(tmp_path):
     report = convert(tmp_path / "a.json", not_found="skip")[1]
     assert len(report.left_out) == 30 and str(report).endswith(" and 10 more")
     assert len(str(report)) < 4000
+
+
+@pytest.mark.parametrize(
+    "layout, options, words",
+    [
+        ("table", {"label": "Answer"}, "label=.* has no effect on the layout table.*label-studio"),
+        ("haystack", {"label": "Answer"}, "label=.* has no effect on the layout haystack"),
+        ("table", {"utf16": False}, "utf16=.* has no effect on the layout table"),
+        ("label-studio", {"utf16": True}, "utf16=.* no effect on the layout label-studio.*doccano"),
+        ("haystack", {"columns": Columns(question="ask")}, "columns=.* no effect on .* haystack"),
+    ],
+)
+def test_options_without_effect_are_refused(layout, options, words, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"question": "Who?", "context": "Bo."}]))
+    for function in (convert, load_tables):
+        with pytest.raises(ValueError, match=words):
+            function(tmp_path / "a.json", layout=layout, **options)
