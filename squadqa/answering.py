@@ -328,10 +328,11 @@ def as_pairs(
     context: str | Sequence[str] | None = None,  # one for all, or as many; None: each has its own
     *,
     allow_empty: bool = False,  # let blank questions and empty contexts through
+    first: int = 0,  # number of the first pair, for errors
 ) -> Iterator[tuple[str, str]]:  # question and context
     "Bring all that can be asked into one form; what can't is a `ValueError`."
     _check_forms(question, context)
-    for i, pair in enumerate(_raw_pairs(question, context)):
+    for i, pair in enumerate(_raw_pairs(question, context), first):
         for name, text in zip(("question", "context"), pair):
             try:
                 _check_text(name, text, allow_empty)

@@ -334,7 +334,8 @@ def _check_start(qa, questions: Path, columns: dict | None, output: Path, option
         raise ValueError(
             f"{output} is the file of the questions: choose another name for the answers"
         )
-    check_questions(questions, columns)
+    if not check_questions(questions, columns):
+        raise ValueError(f"{questions} holds no question")
 
 
 def _append(part: Path, file, chunk: dict) -> None:

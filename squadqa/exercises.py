@@ -34,7 +34,9 @@ def check_exercise(
 
 
 def _not_tried(name: str) -> str:
-    return f"Not tried yet: write {name} in the cell above, run it, and run this cell again."
+    return (
+        f"Not tried yet: {name} returns nothing. Write it above, run its cell, then this one again."
+    )
 
 
 def _not_yet(what: str, hint: str = "") -> str:

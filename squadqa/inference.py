@@ -304,8 +304,10 @@ def read_questions(
         found = [found]
     if not isinstance(found, Iterable):
         raise ValueError(f"{found!r} is no question: pass question= and context=")
-    examples = map(_example, found)
-    return [pair for e in examples for pair in as_pairs(e["question"], e["context"])], False
+    pairs: list[tuple[str, str]] = []
+    for e in map(_example, found):
+        pairs += as_pairs(e["question"], e["context"], first=len(pairs))
+    return pairs, False
 
 # %% ../nbs/course/09_inference.ipynb #merge-texts
 def merge_texts(

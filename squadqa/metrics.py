@@ -8,10 +8,11 @@ __all__ = ['normalize_answer', 'exact_match', 'token_f1', 'f1', 'by_id', 'golds_
            'squad_v2_scores', 'SquadV2Metric']
 
 # %% ../nbs/course/06_metrics.ipynb #export-imports
+import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import datasets
 import evaluate
@@ -66,8 +67,9 @@ def by_id(
     predictions: dict[str, str] | Iterable[dict],  # {id: text}, or id and prediction_text
 ) -> dict[str, str]:  # {id: text}
     "Predictions as a dictionary; an id that comes twice, or no text, is a `ValueError`."
-    if predictions is None:
-        raise ValueError("there are no predictions: pass {id: text}, or id and prediction_text")
+    if not isinstance(predictions, Iterable):
+        kind = type(predictions).__name__
+        raise ValueError(f"there are no predictions in {kind}: pass {{id: text}}, or rows of them")
     pairs: Iterable[tuple]
     if isinstance(predictions, dict):
         pairs = predictions.items()
@@ -87,6 +89,8 @@ def _id(row: Mapping, what: str) -> str:
     "The id of a row"
     if not isinstance(row, Mapping) or row.get("id") is None:
         raise ValueError(f"a {what} has no id: {str(row)[:200]}")
+    if not isinstance(row["id"], Hashable):
+        raise ValueError(f"the id of a {what} is {str(row['id'])[:200]}, not a text")
     return row["id"]
 
 
@@ -94,8 +98,9 @@ def golds_by_id(
     references: Iterable[dict],  # rows with id and answers; other columns do not matter
 ) -> list[tuple[str, list[str]]]:  # id and reference texts of each
     "What people answered; answers that are null or of another form are a `ValueError`."
-    if references is None:
-        raise ValueError("there are no references: pass rows with id and answers")
+    if not isinstance(references, Iterable):
+        kind = type(references).__name__
+        raise ValueError(f"there are no references in {kind}: pass rows with id and answers")
     if isinstance(references, Dataset):  # contexts are long, and nobody needs them here
         wanted = [name for name in ("id", "answers") if name in references.column_names]
         references = references.select_columns(wanted).to_list()
@@ -256,11 +261,17 @@ def best_threshold(
     "The threshold with the best mean score. Examples with equal values change side together."
     values = np.asarray(no_answer_scores, float)
     empty = np.asarray(empty_scores, float)
+    text_scores = np.asarray(scores, float)
     if not len(values) or np.isnan(values).any():
         raise ValueError("a threshold needs no-answer scores, and none may be NaN")
+    if not values.shape == text_scores.shape == empty.shape:
+        raise ValueError(
+            f"a threshold needs as many scores as no-answer scores: there are {len(values)}, "
+            f"{len(text_scores)} of texts and {len(empty)} of no text"
+        )
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    gains = (np.asarray(scores, float) - empty)[order]
+    gains = (text_scores - empty)[order]
     totals = np.cumsum(np.append(empty.sum(), gains))  # [k]: the k lowest keep their text
     between: np.ndarray = np.append(
         ordered[1:] != ordered[:-1], True
@@ -284,18 +295,41 @@ def _v2_means(exact: np.ndarray, f1: np.ndarray, answerable: np.ndarray) -> dict
     return means
 
 
+def _number(value) -> float:
+    "What can be compared with a threshold; NaN for anything else"
+    try:
+        return math.nan if isinstance(value, (str, bytes)) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _no_answer_scores(predictions: list[dict]) -> dict[str, float]:
+    "By id: how likely it is that there is no answer"
+    found = {}
+    for row in predictions:
+        value = row.get("no_answer_probability")
+        if value is None:
+            raise ValueError(f"the prediction of {row['id']!r} has no no_answer_probability")
+        found[row["id"]] = _number(value)
+        if math.isnan(found[row["id"]]):
+            told = str(value)[:200]
+            raise ValueError(f"no_answer_probability of {row['id']!r} is no number: {told!r}")
+    return found
+
+
 def squad_v2_scores(
     predictions: Iterable[dict],  # id, prediction_text, no_answer_probability (any growing score)
     references: Iterable[dict],  # id and answers (two empty lists for no answer)
     no_answer_threshold: float = 1.0,  # "" where no_answer_probability is above it
 ) -> dict[str, float]:  # exact, f1, total, HasAns_*, NoAns_*, best_*, best_*_thresh; 0..100
     "SQuAD v2.0 scores by the official rule; the threshold search is exact where values tie."
-    predictions = list(predictions)
+    if math.isnan(_number(no_answer_threshold)):
+        raise ValueError(f"no_answer_threshold={no_answer_threshold!r} is no number")
+    if isinstance(predictions, Mapping):
+        raise ValueError("v2.0's scores need rows with id, prediction_text, no_answer_probability")
+    predictions = list(predictions or ())
     rows = match_answers(predictions, references)
-    value_of = {row["id"]: row.get("no_answer_probability") for row in predictions}
-    lost = [i for i, value in value_of.items() if value is None]
-    if lost:
-        raise ValueError(f"the prediction of {lost[0]!r} has no no_answer_probability")
+    value_of = _no_answer_scores(predictions)
     values = np.array([value_of[i] for i, _, _ in rows], float)
     golds = [(text, golds_v2({"text": some})) for _, text, some in rows]
     exact = np.array([exact_match(text, some) for text, some in golds])
