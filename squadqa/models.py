@@ -219,16 +219,25 @@ def check_weights(
     return paths
 
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
 def _check_weight_file(path: Path) -> Path:
     try:
         with safe_open(_check_file(path), framework="pt") as file:
-            empty = not file.keys()
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}
     except SafetensorError as e:
         raise ValueError(
             f"{path} is damaged or not whole ({_first_line(e)}): fetch it again"
         ) from None
-    if empty:
+    if not kinds:
         raise ValueError(f"{path} holds no weights")
+    for name, kind in kinds.items():
+        if name.endswith(".weight") and kind not in _FLOATS:
+            raise ValueError(
+                f"{path} holds {name} as {kind}, not as floating-point numbers of 16 bits or "
+                "more: take the model as it was before it was quantized"
+            )
     return path
 
 # %% ../nbs/inside/models.ipynb #settings
@@ -261,7 +270,10 @@ def _is_engine(value) -> bool:
 def _setting_problem(name: str, value) -> str | None:
     "What is wrong with a setting; None if nothing is"
     known = {
-        "null_threshold": (_is_number, "a number"),
+        "null_threshold": (
+            lambda v: _is_number(v) and abs(v) < 1e18,  # NumPy knows no larger whole numbers
+            "a number below 1e18",
+        ),
         "token_types": (lambda v: isinstance(v, bool), "true or false"),
         "base": (_is_text, "the name of a model"),
         "base_sha256": (
@@ -499,6 +511,16 @@ def _walk(value, key: str = ""):
             yield from _walk(inner, key)
 
 
+def _check_counts(config: PreTrainedConfig, path: Path):
+    "A `ValueError` for numbers that transformers takes, and that end as a crash in the model"
+    least = {"hidden_size": 1, "num_attention_heads": 1, "chunk_size_feed_forward": 0}
+    for name, smallest in least.items():
+        value = getattr(config, name, smallest)
+        counts = value if isinstance(value, (list, tuple)) else [value]  # by layer, or for all
+        if any(not isinstance(one, int) or one < smallest for one in counts if one is not None):
+            raise ValueError(f"{path}: {name} is {value!r}, not a number of at least {smallest}")
+
+
 def read_config(
     folder: str | Path,  # of a whole model
     changes: dict | None = None,  # dropout, from an adapter's settings
@@ -510,6 +532,7 @@ def read_config(
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as e:
         raise ValueError(f"{path} describes no model: {_first_line(e)}") from e
+    _check_counts(config, path)
     for name, value in (changes or {}).items():
         if hasattr(config, name):
             setattr(config, name, value)
@@ -667,6 +690,11 @@ def load_model(
     about = read_adapter(folder)
     base = _base_folder(about) if about else folder
     config = read_config(base, settings.get("config"))
+    if config.is_encoder_decoder and not hasattr(config, "decoder_start_token_id"):
+        raise ValueError(
+            f"{base / 'config.json'} has no decoder_start_token_id, the token that the decoder "
+            "reads first: add it (T5 takes 0, its padding)"
+        )
     config.num_labels = 2  # start and end; a classifier's configuration may have others
     model, info = open_model(AutoModelForQuestionAnswering, base, config)
     missing = check_loaded(model, info, base)

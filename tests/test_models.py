@@ -303,6 +303,31 @@ def test_configurations_that_describe_no_model(folder):
     refused("there is no config.json", load_model, folder)
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn, torch.complex64])
+def test_weights_that_were_quantized(folder, kind):
+    "transformers would round them to whole numbers without a word."
+    path = folder / "model.safetensors"
+    weights = load_file(path) | {"qa_outputs.weight": torch.ones(2, 32).to(kind)}
+    save_file(weights, path, {"format": "pt"})
+    refused("holds qa_outputs.weight as .*before it was quantized", load_model, folder)
+    save_file(weights | {"qa_outputs.weight": torch.ones(2, 32).half()}, path, {"format": "pt"})
+    assert load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["num_attention_heads", "chunk_size_feed_forward"])
+def test_numbers_that_would_crash_the_model(folder, name):
+    change(folder / "config.json", **{name: -1})
+    refused(f"{name} is -1, not a number of at least", load_model, folder)
+    change(folder / "config.json", **{name: "x"})
+    refused(name, load_model, folder)
+
+
+def test_a_decoder_that_has_no_beginning(tmp_path):
+    T5ForQuestionAnswering(t5(2)).save_pretrained(tmp_path)
+    change(tmp_path / "config.json", decoder_start_token_id=None)
+    refused("no decoder_start_token_id", load_model, tmp_path)
+
+
 def test_a_kind_without_question_answering(folder):
     change(folder / "config.json", model_type="vit")
     refused("no QuestionAnswering for the model_type 'vit'", load_model, folder)
@@ -439,7 +464,8 @@ def gpt2(layers: int):
 
 
 def t5(layers: int):
-    return T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=layers, num_heads=2)
+    sizes = dict(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_heads=2)
+    return T5Config(**sizes, num_layers=layers, decoder_start_token_id=0)
 
 
 @pytest.mark.parametrize(
@@ -681,6 +707,7 @@ def test_settings_are_stored_beside_others(folder):
         (b'{"null_threshold": true}', "null_threshold is True, not a number"),
         (b'{"null_threshold": null}', "null_threshold is None, not a number"),
         (b'{"null_threshold": [1]}', "not a number"),
+        (b'{"null_threshold": 1%s}' % (b"0" * 400), "not a number below 1e18"),
         (b'{"token_types": "no"}', "token_types is 'no', not true or false"),
         (b'{"base_sha256": "12"}', "not a SHA-256"),
         (b'{"base_sha256": 12}', "not a SHA-256"),
