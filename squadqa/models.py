@@ -730,7 +730,7 @@ def max_tokens(
 
 def _check_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
     "A `ValueError` where a tokenizer gives a number for which the model has no vector"
-    size = model.config.vocab_size
+    size = getattr(model.config, "vocab_size", float("inf"))  # CANINE reads any number
     if len(tokenizer) > size:
         raise ValueError(
             f"the tokenizer knows {len(tokenizer)} tokens, the model {size}: "
@@ -742,6 +742,12 @@ def _check_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         raise ValueError(
             f"the tokenizer has a token with the number {highest}, the model has {size} tokens: "
             "they do not belong together"
+        )
+    separators = pair["input_ids"].count(getattr(model.config, "sep_token_id", None))
+    if model.config.model_type == "longformer" and separators != 3:
+        raise ValueError(
+            f"Longformer finds the question by three separators in a pair, and this tokenizer "
+            f"makes {separators}: {pair.tokens()}"
         )
     types, kinds = getattr(model.config, "type_vocab_size", 0), max(pair["token_type_ids"])
     if "token_type_ids" in tokenizer.model_input_names and 0 < types <= kinds:

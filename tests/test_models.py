@@ -26,6 +26,8 @@ from transformers import (
     DistilBertForQuestionAnswering,
     GPT2Config,
     GPT2ForQuestionAnswering,
+    LongformerConfig,
+    LongformerForQuestionAnswering,
     T5Config,
     T5ForQuestionAnswering,
     set_seed,
@@ -856,6 +858,20 @@ def test_fit(folder, minilm):
     small = BertForQuestionAnswering(tiny_config(minilm, vocab_size=100))
     refused("do not belong together", check_fit, small, minilm, 100)
     assert max_tokens(model) == 512
+
+
+def test_longformer_needs_three_separators(minilm):
+    config = LongformerConfig(
+        vocab_size=len(minilm),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        attention_window=16,
+        sep_token_id=minilm.sep_token_id,
+    )
+    model = LongformerForQuestionAnswering(config)
+    refused("three separators in a pair, and this tokenizer makes 2", check_fit, model, minilm, 9)
 
 
 def test_roberta_leaves_positions_unused():
