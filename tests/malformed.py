@@ -377,6 +377,9 @@ CASES = [
         ("convert", "a.jsonl", "out.csv"),
         "must end in .json",
     ),
+    # Questions that are none
+    *everywhere("header-only", "a.csv", "id,question,context\n", "a.csv holds no", ("predict",)),
+    *everywhere("no-rows", "a.json", [], "a.json holds no", ("check", "convert", "predict")),
     # Options and names that do not mean what they seem to
     Case(
         "format-as-data",

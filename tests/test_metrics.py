@@ -164,3 +164,35 @@ def test_all_null_scores_equal_reports_an_attainable_score():
     assert SquadMetric().compute(
         predictions=[{"id": "0", "prediction_text": "x"}], references=references[:1]
     ) == {"exact_match": 100, "f1": 100}
+
+
+@pytest.mark.parametrize("value", [float("nan"), "0.5", [0.5], {}])
+def test_thresholds_and_probabilities_are_numbers(value):
+    rows = [
+        {"id": i, "prediction_text": "x", "no_answer_probability": np.float32(0.5)} for i in "12"
+    ]
+    with pytest.raises(ValueError, match="no_answer_threshold=.* is no number"):
+        squad_v2_scores(rows, REFERENCES, value)
+    rows[1]["no_answer_probability"] = value
+    with pytest.raises(ValueError, match="no_answer_probability of '2' is no number: "):
+        squad_v2_scores(rows, REFERENCES)
+
+
+def test_what_cannot_be_scored_is_told():
+    good, answers = {"1": "x", "2": ""}, REFERENCES[0]["answers"]
+    for predictions, references, words in (
+        (5, REFERENCES, "there are no predictions in int"),
+        (good, 5, "there are no references in int"),
+        ([{"id": ["1"], "prediction_text": "x"}], REFERENCES, r"id of a prediction is \['1'\]"),
+        (
+            good,
+            [{"id": ["1"], "answers": answers}],
+            r"the id of a reference is \['1'\], not a text",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            squad_scores(predictions, references)
+    with pytest.raises(ValueError, match="need rows with id, prediction_text"):
+        squad_v2_scores(good, REFERENCES)
+    with pytest.raises(ValueError, match="there are 2, 1 of texts and 2 of no text"):
+        best_threshold([0.1, 0.2], [1], [0, 1])

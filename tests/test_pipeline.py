@@ -356,6 +356,12 @@ def test_what_cannot_be_asked(arguments, said, pipe):
         pipe(**arguments)
 
 
+def test_the_bad_one_of_many_is_numbered(pipe):
+    rows = [{"question": "Who?", "context": "Ann."}] * 3
+    with pytest.raises(ValueError, match="number 2: the context is None, not a string"):
+        pipe([*rows[:2], {"question": "Who?"}])
+
+
 def test_unknown_options_are_told_and_ignored(pipe, caplog):
     assert pipe(Q, C, truncation=True) == pipe(Q, C) and "ignores truncation" in caplog.text
     with pytest.raises(ValueError, match="framework='tf'"):
