@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from squadqa.models import (
     PRESETS,
+    check_weights,
     file_sha256,
     model_folder,
     offline_minilm,
@@ -76,13 +78,23 @@ def pack_adapter(
             f"there is no adapter in {source}: pass a folder that such a model was saved in"
         )
     base = config["base_model_name_or_path"]
-    digest = file_sha256(model_folder(base) / "model.safetensors")
-    weights = load_file(source / "adapter_model.safetensors")
+    whole = check_weights(model_folder(base))
+    if len(whole) > 1:
+        raise ValueError(
+            f"the weights of {base!r} lie in {len(whole)} files, and an adapter is packed over "
+            "one: save the base again with max_shard_size='100GB'"
+        )
+    try:
+        weights = load_file(source / "adapter_model.safetensors")
+    except SafetensorError as e:
+        raise ValueError(
+            f"{source / 'adapter_model.safetensors'} is damaged or not whole ({e}): save it again"
+        ) from e
     halves = {name: table.to(torch.float16).contiguous() for name, table in weights.items()}
     output.mkdir(parents=True, exist_ok=True)
     packed = output / "adapter_model.safetensors"
     save_file(halves, packed, {"format": "pt"})
     text = json.dumps(config, indent=1, sort_keys=True) + "\n"
     (output / "adapter_config.json").write_text(text, encoding="utf-8")
-    save_settings(output, base=base, base_sha256=digest, **about)
+    save_settings(output, base=base, base_sha256=file_sha256(whole[0]), **about)
     return packed.stat().st_size

@@ -34,6 +34,7 @@ from transformers import (
 )
 
 from squadqa import models
+from squadqa.adapters import pack_adapter
 from squadqa.models import (
     MINILM_SHA256,
     PRESETS,
@@ -840,6 +841,18 @@ def test_the_adapter_is_merged_as_peft_merges_it():
     assert all(p.requires_grad for p in ours.parameters())
     assert ours.config.attention_probs_dropout_prob == 0.0
     assert not any("lora" in name for name, _ in ours.named_parameters())
+
+
+def test_only_whole_adapters_are_packed(starter, folder, tmp_path):
+    path = starter / "adapter_model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    refused("damaged or not whole", pack_adapter, starter, tmp_path / "packed")
+    path.write_bytes(whole)
+    load_model(folder).save_pretrained(tmp_path / "parts", max_shard_size="100KB")
+    change(starter / "adapter_config.json", base_model_name_or_path=str(tmp_path / "parts"))
+    refused("lie in .* files", pack_adapter, starter, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
 
 
 def test_the_description_of_an_adapter(folder):
