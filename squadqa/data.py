@@ -57,11 +57,12 @@ def _text(values: dict, name: str, wrong: list[str]) -> str | None:
 def _id_and_title(values: dict, wrong: list[str]) -> dict:
     "The two fields that may be numbers"
     name, title = values["id"], values.get("title")
-    if name is not None and name != "" and id_text(name) is None:
+    empty = isinstance(name, str) and not name
+    if name is not None and not empty and id_text(name) is None:
         wrong.append(f"the id is {shown(name)}, neither a text nor a whole number")
     if title is not None and text_problem(title) and id_text(title) is None:
         wrong.append(f"the title is {text_problem(title)}")
-    return {"id": name if name == "" else id_text(name), "title": id_text(title) or ""}
+    return {"id": name if empty else id_text(name), "title": id_text(title) or ""}
 
 
 def _answers(values: dict, wrong: list[str]) -> dict | None:

@@ -89,9 +89,11 @@ def _id(row: Mapping, what: str) -> str:
     "The id of a row"
     if not isinstance(row, Mapping) or row.get("id") is None:
         raise ValueError(f"a {what} has no id: {str(row)[:200]}")
-    if not isinstance(row["id"], Hashable):
+    name = row["id"]
+    good = isinstance(name, Hashable)
+    if not good:
         raise ValueError(f"the id of a {what} is {str(row['id'])[:200]}, not a text")
-    return row["id"]
+    return name
 
 
 def golds_by_id(

@@ -156,6 +156,16 @@ def choose_columns(
     return chosen
 
 # %% ../nbs/further/own_data.ipynb #read-answers
+def _missing(value) -> bool:
+    "Is a cell null, or what tables write in its place: NaN, NaT or pandas' NA?"
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # of NA
+        return True
+    except ValueError:  # of an array
+        return False
+
+
 def _as_start(value, at: str) -> int | None:
     'A place from a cell: 12, "12" and 12.0 are the same; an empty cell is None'
     number = value
@@ -164,7 +174,7 @@ def _as_start(value, at: str) -> int | None:
             number = float(value) if value.strip() else None
         except ValueError:
             pass
-    if number is None or number != number:  # not a number, as tables write an empty cell
+    if _missing(number):
         return None
     place = whole_number(number)
     if place is None:
@@ -174,7 +184,7 @@ def _as_start(value, at: str) -> int | None:
 
 def _as_answer(value, at: str) -> str:
     "A text from a cell; a number becomes one, and what is empty becomes an empty text"
-    if value is None or value != value:
+    if _missing(value):
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return id_text(value) or str(value)
@@ -219,6 +229,8 @@ def read_answers(
 ) -> list[tuple[str, int | None]] | None:  # text and start (None: to be searched)
     "Read the answers in one cell. []: the file says there is none; None: the cell is empty."
     texts, starts = _split(_unpacked(cell, str), start)
+    if len(starts) == 1 and _missing(starts[0]):
+        starts = [None]
     if texts == [] and starts in ([], [None]):
         return []
     if starts == [None]:
@@ -260,7 +272,7 @@ class Draft:
 def _draft(at: str, cell: dict, answers=None, *, id=None, annotated: bool = True) -> Draft:
     "A draft from the values of the columns; `id` is that of a row without a column for it"
     name = cell.get("id", id)
-    if name is None or name == "":
+    if _missing(name) or isinstance(name, str) and not name:
         raise ValueError(
             f"{at} has no id: fill the column, or take it away "
             "(ids are then the numbers of the rows)"
@@ -269,7 +281,7 @@ def _draft(at: str, cell: dict, answers=None, *, id=None, annotated: bool = True
     if identity is None:
         raise ValueError(f"{at}: the id is {shown(name)}, neither a text nor a whole number")
     title = cell.get("title")
-    if title is None or title == "" or title != title:
+    if _missing(title) or isinstance(title, str) and not title:
         title = ""
     elif id_text(title) is None:
         raise ValueError(

@@ -273,3 +273,8 @@ def test_messages_stay_short():
         bad = row | {"context": ROW["context"] * 1000}
         bad |= {"answers": {"text": answers, "answer_start": [0]}}
         assert len(str(check_examples([bad, bad]))) < 1200
+
+
+def test_a_missing_value_of_pandas_is_no_id():
+    (told,) = check_examples([ROW | {"id": pd.NA}]).offenders["wrong_type"]
+    assert told == "example <NA>: the id is <NA>, neither a text nor a whole number"

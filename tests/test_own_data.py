@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -1036,3 +1038,20 @@ def test_options_without_effect_are_refused(layout, options, words, tmp_path):
     for function in (convert, load_tables):
         with pytest.raises(ValueError, match=words):
             function(tmp_path / "a.json", layout=layout, **options)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
+def test_an_empty_cell_of_pandas_is_empty(missing):
+    row = {"id": "a", "context": "Ann met Bo.", "question": "Who?", "answer": "Bo"}
+    row |= {"title": missing, "answer_start": missing}
+    (draft,) = table_drafts([row])
+    assert draft.answers == [("Bo", None)] and draft.title == ""
+    assert table_drafts([row | {"answer": missing}])[0].answers is None
+    with pytest.raises(ValueError, match="the table, row 0 has no id: fill the column"):
+        table_drafts([row | {"id": missing}])
+
+
+def test_arrays_in_cells_are_named():
+    for answers in (np.array(["Bo", "Ann"]), {"text": np.array(["Bo", "Ann"])}):
+        with pytest.raises(ValueError, match="row: the answer is array.*, not a text"):
+            read_answers(answers)
