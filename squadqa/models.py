@@ -145,7 +145,7 @@ def _download(name: str, patterns: tuple[str, ...], revision: str | None) -> Pat
     raise ValueError(f"{name!r} {why}{hint}")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
