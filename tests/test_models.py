@@ -35,6 +35,7 @@ from transformers import (
 
 from squadqa import models
 from squadqa.adapters import pack_adapter
+from squadqa.inference import QuestionAnswerer
 from squadqa.models import (
     MINILM_SHA256,
     PRESETS,
@@ -569,6 +570,7 @@ def test_a_path_is_no_preset(name, folder, tmp_path, monkeypatch):
     assert Path(loaded.name_or_path) == Path(name) and loaded.config.hidden_size == 32
     assert model_folder(loaded.name_or_path) == Path(name)
     assert not is_own_folder(name)
+    assert QuestionAnswerer(Path(name)).model.config.hidden_size == 32
     Path(name).rename("elsewhere")
     refused("there is no folder", load_model, Path(name))
 
