@@ -125,6 +125,26 @@ def test_two_processes_score_a_model_as_one_does(few, tmp_path):
     assert ast.literal_eval(scores[1][0])["f1"] > 0
 
 
+def test_the_loop_uploads_every_epoch(few, tiny_folder, tmp_path, monkeypatch):
+    "The repository is made before the training, so that a missing token is not found out after it."
+    calls = []
+
+    def upload(repo_id, folder_path):
+        calls.append(repo_id)
+        assert {"model.safetensors", "tokenizer.json"} <= set(os.listdir(folder_path))
+
+    def create(name, exist_ok):
+        assert exist_ok and not os.listdir(tmp_path)
+        calls.append(f"made {name}")
+
+    monkeypatch.setattr("huggingface_hub.upload_folder", upload)
+    monkeypatch.setattr("huggingface_hub.create_repo", create)
+    monkeypatch.chdir(tmp_path)
+    small = dict(MODEL=str(tiny_folder), SOURCE=few, EPOCHS=2, MAX_LENGTH=128, STRIDE=32)
+    exec(compile(replace(loop_script(), **small, PUSH="you/model"), "train_qa.py", "exec"), {})
+    assert calls == ["made you/model", "you/model", "you/model"]
+
+
 @pytest.mark.timeout(600)
 def test_the_bare_trainer_trains_and_scores(few, tmp_path, monkeypatch, capsys):
     import matplotlib
