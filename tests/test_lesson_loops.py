@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from notebooks import NBS, cells, source
@@ -129,9 +130,11 @@ def test_the_loop_uploads_every_epoch(few, tiny_folder, tmp_path, monkeypatch):
     "The repository is made before the training, so that a missing token is not found out after it."
     calls = []
 
-    def upload(repo_id, folder_path):
+    def upload(repo_id, folder_path, run_as_future):
         calls.append(repo_id)
         assert {"model.safetensors", "tokenizer.json"} <= set(os.listdir(folder_path))
+        assert run_as_future  # the next epoch does not wait; the end does
+        return SimpleNamespace(result=lambda: calls.append("waited"))
 
     def create(name, exist_ok):
         assert exist_ok and not os.listdir(tmp_path)
@@ -142,7 +145,7 @@ def test_the_loop_uploads_every_epoch(few, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = dict(MODEL=str(tiny_folder), SOURCE=few, EPOCHS=2, MAX_LENGTH=128, STRIDE=32)
     exec(compile(replace(loop_script(), **small, PUSH="you/model"), "train_qa.py", "exec"), {})
-    assert calls == ["made you/model", "you/model", "you/model"]
+    assert calls == ["made you/model", "you/model", "you/model", "waited"]
 
 
 @pytest.mark.timeout(600)
