@@ -750,7 +750,11 @@ def _add_table(parser) -> None:
         help="do the places of doccano's spans count an emoji as two characters?",
     )
     for option, choices, explained in (
-        ("--unclear", ("raise", "first", "skip"), "an answer that occurs several times"),
+        (
+            "--unclear",
+            ("raise", "first", "skip"),
+            "an answer that occurs several times (first: or is nearest to its start)",
+        ),
         ("--not-found", ("raise", "skip"), "an answer that is not in its context"),
         ("--no-answer", ("raise", "keep", "skip"), "an empty answer"),
     ):

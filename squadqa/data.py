@@ -16,7 +16,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
+from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset, load_from_disk
 
 from squadqa.files import (
     READERS,
@@ -150,13 +150,6 @@ def split_files(
     return found
 
 
-def load_folder(
-    path: str | Path,  # a folder of data files
-) -> DatasetDict:  # one split per file
-    "Load every data file of a folder as the split that its name tells."
-    return DatasetDict({split: load_file(file) for split, file in split_files(path).items()})
-
-
 def _five_columns(rows: Dataset, where: str) -> Dataset:
     "The SQuAD columns alone, of the right types, with empty titles where there are none"
     rows = rows.with_format(None)  # it may have been told to give arrays
@@ -166,6 +159,29 @@ def _five_columns(rows: Dataset, where: str) -> Dataset:
         if five.features == FEATURES:
             return five
     return to_dataset(rows.to_list(), where)
+
+
+def _load_saved(path: Path) -> DatasetDict:
+    "What `save_to_disk` wrote: splits, or one data set"
+    try:
+        saved = load_from_disk(path)
+    except Exception as e:
+        raise ValueError(f"{path}: `datasets` cannot load it: {type(e).__name__}: {e}") from e
+    if isinstance(saved, Dataset):
+        saved = {str(saved.split or split_of(path)): saved}
+    return DatasetDict(
+        {split: _five_columns(rows, f"{path} ({split})") for split, rows in saved.items()}
+    )
+
+
+def load_folder(
+    path: str | Path,  # a folder of data files, or one that `save_to_disk` wrote
+) -> DatasetDict:  # one split per file
+    "Load every data file of a folder as the split that its name tells."
+    path = user_path(path)
+    if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return _load_saved(path)
+    return DatasetDict({split: load_file(file) for split, file in split_files(path).items()})
 
 
 def load_hub(

@@ -87,7 +87,7 @@ def _load_parts(model, tokenizer) -> tuple[str, PreTrainedModel, PreTrainedToken
         name = "starter" if model is None else str(model)
     if isinstance(model, Path):
         name = resolve_model(model)  # a folder, even if it is called like a preset
-    if not name and tokenizer is None:
+    if not (name or named) and tokenizer is None:
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
     loaded = load_for_engine(name) if named else model
     if tokenizer is None or isinstance(tokenizer, str | Path):

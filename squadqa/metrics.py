@@ -264,8 +264,8 @@ def best_threshold(
     values = np.asarray(no_answer_scores, float)
     empty = np.asarray(empty_scores, float)
     text_scores = np.asarray(scores, float)
-    if not len(values) or np.isnan(values).any():
-        raise ValueError("a threshold needs no-answer scores, and none may be NaN")
+    if not len(values) or any(np.isnan(some).any() for some in (values, text_scores, empty)):
+        raise ValueError("a threshold needs no-answer scores, and no score may be NaN")
     if not values.shape == text_scores.shape == empty.shape:
         raise ValueError(
             f"a threshold needs as many scores as no-answer scores: there are {len(values)}, "
@@ -279,7 +279,7 @@ def best_threshold(
         ordered[1:] != ordered[:-1], True
     )  # no cut inside a group of equals
     totals = np.where(np.append(True, between), totals, -np.inf)
-    best = int(np.argmax(totals))
+    best = int(np.argmax(totals > totals.max() - 1e-9))  # the lowest; sums are not exact
     below_all = 0.0 if ordered[0] > 0 else ordered[0] - 1
     threshold = ordered[best - 1] if best else below_all
     return 100 * float(totals[best]) / len(ordered), float(threshold)

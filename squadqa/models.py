@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import json
 import logging
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -95,6 +96,8 @@ def resolve_model(
     "Look up a preset; everything else is passed on. A `Path` is always a folder."
     if isinstance(name, Path):  # one that is called like a preset must not become it later on
         return f"./{name}" if str(name) in ("starter", *PRESETS) else str(name)
+    if not name:
+        raise ValueError("the model has no name: pass a preset, a folder, or a name on the Hub")
     if name == "starter":
         return str(Path(str(files("squadqa"))) / "starter")
     offline = offline_minilm() if name in ("minilm", PRESETS["minilm"]) else None
@@ -367,6 +370,10 @@ def read_adapter(
         raise ValueError(f"{path} does not say in base_model_name_or_path which model it changes")
     if about.get("peft_type") != "LORA":
         raise ValueError(f"{path}: peft_type is {about.get('peft_type')!r}; only LORA is read")
+    for name in ("r", "lora_alpha"):
+        value = about.get(name, 1)
+        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < math.inf):
+            raise ValueError(f"{path}: {name} is {value!r}, not a number above 0")
     unread = set(about).difference(_LORA_FIELDS, _ABOUT_FIELDS)
     used = sorted(name for name in unread if about[name] not in (None, False, {}, []))
     if used:

@@ -80,7 +80,7 @@ def load_for_training(
     "Model, tokenizer and data, checked one by one and against each other."
     in_memory = isinstance(model, torch.nn.Module)
     name = getattr(model, "name_or_path", "") if in_memory else model
-    if not (tokenizer or name):
+    if in_memory and not (tokenizer or name):
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
     data = load_training_data(data)
     tokenizer = tokenizer or load_tokenizer(name)

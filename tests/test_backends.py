@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from processes import alone
 from transformers import set_seed
 
 from squadqa import backends, cli
@@ -290,18 +290,16 @@ def test_what_the_libraries_say_of_themselves(asked):
 
 @pytest.mark.parametrize("chosen", [None, "0"])
 def test_onnx_runtime_does_not_call_its_maker(chosen, exported, tmp_path):
-    program = (
-        "import os, sys; from squadqa.backends import OnnxEngine\n"
-        "assert 'onnxruntime' not in sys.modules\n"
-        "print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
-        "OnnxEngine(sys.argv[1]); print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    )
     own = {} if chosen is None else {"ORT_DISABLE_TELEMETRY": chosen}
-    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), **own}
-    words = [sys.executable, "-c", program, str(exported)]
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
-    assert done.stdout.split() == [str(chosen), chosen or "1"], done.stderr
+
+    def opens():
+        os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+        os.environ.update(HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"), **own)
+        assert "onnxruntime" not in sys.modules
+        OnnxEngine(exported)
+        return os.environ["ORT_DISABLE_TELEMETRY"]
+
+    assert alone(opens) == (chosen or "1")
     if chosen is None:
         assert not list(tmp_path.rglob("*Microsoft*"))
 

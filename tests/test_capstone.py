@@ -3,10 +3,9 @@ is about it, and says what to do."""
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
+from processes import alone
 
 from squadqa.capstone import (
     CARD,
@@ -483,13 +482,4 @@ def test_results_are_those_of_the_metric():
 
 def test_grading_works_in_a_fresh_process(good):
     "Who grades needs the six files, and no model."
-    code = (
-        f"from squadqa.capstone import grade; assert all(f.passed for f in grade({str(good)!r})); "
-        "print('graded')"
-    )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "graded"
-    )
+    assert all(alone(lambda: [found.passed for found in grade(good)]))

@@ -51,6 +51,8 @@ def test_every_source_gives_the_same(tmp_path):
     (tmp_path / "notes.txt").write_text("not data")
     (tmp_path / ".hidden.json").write_text("not data")
     (tmp_path / "test.json").mkdir()
+    rows.add_column("more", list(range(5))).save_to_disk(tmp_path / "saved-dev")
+    DatasetDict(a=rows).save_to_disk(tmp_path / "saved")
     found = load_squad(tmp_path)
     assert list(found) == ["validation", "train"]
     for rows_of in (
@@ -61,6 +63,8 @@ def test_every_source_gives_the_same(tmp_path):
         load_squad({"a": tmp_path / "train.json"})["a"],
         load_squad({"a": rows})["a"],
         load_squad(DatasetDict(a=rows))["a"],
+        load_squad(tmp_path / "saved")["a"],
+        load_squad(str(tmp_path / "saved-dev"))["validation"],
     ):
         assert rows_of.to_list() == rows.to_list() and rows_of.features == FEATURES
     assert split_files(tmp_path / "dev.jsonl") == {"validation": tmp_path / "dev.jsonl"}

@@ -35,7 +35,7 @@ import sync
 
 MAP, GLOSSARY = NBS / "index.ipynb", NBS / "glossary.ipynb"
 PAGES = [*LESSONS, GLOSSARY]
-BY_DEFAULT = ("course/01_data", "course/03_labeling")  # the rest is for `make test-all`
+BY_DEFAULT = ("course/01_data", "course/04_validation")  # the rest is for `make test-all`
 PROMISE = 900  # seconds that a lesson may take
 TRIED = "exercises-tried"  # the cell that is put at the end of a lesson's copy
 # A reader's shell has none of what quietens the other tests.

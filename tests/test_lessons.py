@@ -35,6 +35,7 @@ HEAVY = (
     "inside/backends",
     "inside/batching",
     "inside/cli",
+    "inside/processes",
 )
 
 

@@ -734,7 +734,7 @@ sys.exit(cli.main())
 @pytest.mark.parametrize(
     "where, rank",
     [
-        ("fit_batch", 1),
+        pytest.param("fit_batch", 1, marks=slow),
         pytest.param("gather_logits", 1, marks=slow),
         pytest.param("save_weights", 1, marks=slow),
         pytest.param("compute_metrics", 0, marks=slow),
@@ -834,6 +834,7 @@ def test_each_epoch_is_one_commit_and_the_files_are_the_models(tiny_folder, tmp_
     assert "base_model: " not in card.split("---")[1] and "`my model (2)`, fine-tuned" in card
 
 
+@slow
 def test_a_failed_push_does_not_stop_the_training(tiny_folder, tmp_path):
     with HubServer(refuse={1}) as server:
         done = push(tiny_folder, tmp_path / "run", server)

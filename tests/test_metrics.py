@@ -196,3 +196,6 @@ def test_what_cannot_be_scored_is_told():
         squad_v2_scores(good, REFERENCES)
     with pytest.raises(ValueError, match="there are 2, 1 of texts and 2 of no text"):
         best_threshold([0.1, 0.2], [1], [0, 1])
+    for scores in (([np.nan, 0.2], [1, 1], [0, 1]), ([0.1, 0.2], [1, np.nan], [0, 1])):
+        with pytest.raises(ValueError, match="no score may be NaN"):
+            best_threshold(*scores)

@@ -765,6 +765,8 @@ def test_known_settings_pass():
 
 # Adapters
 
+LORA = b'{"base_model_name_or_path": "minilm", "peft_type": "LORA", %s}'
+
 
 @pytest.mark.parametrize(
     "content, words",
@@ -776,6 +778,9 @@ def test_known_settings_pass():
         (b'{"base_model_name_or_path": 5}', "does not say in base_model_name_or_path"),
         (b'{"base_model_name_or_path": "minilm"}', "peft_type is None; only LORA"),
         (b'{"base_model_name_or_path": "minilm", "peft_type": "IA3"}', "only LORA is read"),
+        (LORA % b'"lora_alpha": NaN', "lora_alpha is nan, not a number above 0"),
+        (LORA % b'"r": 0', "r is 0, not a number above 0"),
+        (LORA % b'"r": true', "r is True, not a number above 0"),
     ],
 )
 def test_odd_adapters(starter, content, words):

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from squadqa import no_answer
 from squadqa.data import load_squad
@@ -271,6 +271,16 @@ def test_scores_on_squad(shared):
 GRID = st.sampled_from([-2.0, -0.5, 0.0, 0.5, 1.0])
 
 
+@example(  # its sums differ in the last bit with the order of the rows
+    [("red", -2.0, -np.inf, False)] * 5
+    + [
+        ("red", -0.5, -2.0, False),
+        ("red", 0.0, -0.5, False),
+        ("red", 0.0, -0.5, True),
+        ("red lamp", -2.0, -2.0, True),
+    ],
+    "f1",
+)
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, tiny_config
+from conftest import tiny_config
 from datasets import Dataset, DatasetDict
+from processes import alone
 from transformers import (
     AutoModelForQuestionAnswering,
     BertForQuestionAnswering,
@@ -38,6 +40,7 @@ from squadqa.data import load_squad, to_dataset
 from squadqa.evaluation import evaluate_model
 from squadqa.hub import push_run
 from squadqa.labeling import prepare_train_features
+from squadqa.loop import train_loop
 from squadqa.models import load_model, load_tokenizer
 from squadqa.processes import choose_precision
 from squadqa.trainer import QATrainer, fine_tune
@@ -393,36 +396,30 @@ def test_another_run_is_not_continued(name, again, tiny_folder, small_data):
     assert content(again) == before
 
 
-SIGNALS = """
-import os, signal, sys
-sys.path.insert(0, "tests")
-from test_trainer import *
-import squadqa.loop
-engine = {"trainer": fine_tune, "accelerate": squadqa.loop.train_loop}[sys.argv[1]]
-real, calls = torch.optim.AdamW.step, []
-def step(self, *args, **kwargs):
-    calls.append(1)
-    if len(calls) == 7:
-        os.kill(os.getpid(), getattr(signal, sys.argv[4]))
-    return real(self, *args, **kwargs)
-torch.optim.AdamW.step = step
-try:
-    engine(sys.argv[2], "sample", sys.argv[3], **RUN)
-except TrainingInterrupted as e:
-    print(e)
-    sys.exit(e.exit_code)
-"""
-
-
 @pytest.mark.parametrize(
     "engine, name, code", [("trainer", "SIGTERM", 143), ("accelerate", "SIGHUP", 129)]
 )
 def test_a_signal_saves_and_tells(engine, name, code, tiny_folder, tmp_path):
-    "A real process, a real signal, and nobody who listens any more."
-    words = [sys.executable, "-c", SIGNALS, engine, str(tiny_folder), str(tmp_path / "run"), name]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == code, done.stderr[-2000:]
-    assert "stopped at step 7 of" in done.stdout and "Traceback" not in done.stderr
+    "A process of its own, and a real signal."
+
+    def asked():
+        real, calls = torch.optim.AdamW.step, []
+
+        def step(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 7:
+                os.kill(os.getpid(), getattr(signal, name))
+            return real(self, *args, **kwargs)
+
+        torch.optim.AdamW.step = step
+        train = {"trainer": fine_tune, "accelerate": train_loop}[engine]
+        try:
+            train(str(tiny_folder), "sample", tmp_path / "run", **RUN)
+        except TrainingInterrupted as e:
+            return str(e), e.exit_code
+
+    said, exit_code = alone(asked)
+    assert exit_code == code and "stopped at step 7 of" in said
     assert [folder.name for folder in checkpoints(tmp_path / "run")] == ["checkpoint-7"]
 
 
@@ -616,21 +613,19 @@ def test_two_trainings_in_one_folder(tiny_folder, small_data, tmp_path, monkeypa
 
 def test_nobody_reads_what_is_printed(tiny_folder, tmp_path):
     "`python train.py | head -1`: the run goes on and says so."
-    code = """
-import sys
-sys.path.insert(0, "tests")
-from test_trainer import *
-run = RUN | dict(max_steps=3, evaluate_every="no", disable_tqdm=False, logging_steps=1)
-print("first", flush=True)
-fine_tune(sys.argv[1], "sample", sys.argv[2], **run)
-"""
-    words = [sys.executable, "-c", code, str(tiny_folder), str(tmp_path / "run")]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    environment = os.environ | {"TQDM_DISABLE": "0"}
-    started = subprocess.Popen(words, **pipes, cwd=ROOT, env=environment)
-    assert started.stdout.readline() == "first\n"
-    started.stdout.close()
-    _, said = started.communicate(timeout=120)
+
+    def trains():
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 1)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), open(tmp_path / "said", "w")
+        run = RUN | dict(max_steps=3, evaluate_every="no", disable_tqdm=False, logging_steps=1)
+        fine_tune(str(tiny_folder), "sample", tmp_path / "run", **run)
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the end of the process may print again
+
+    alone(trains)
+    said = (tmp_path / "said").read_text()
     assert "The training goes on" in said and "Traceback" not in said, said[-2000:]
     assert (tmp_path / "run" / "config.json").exists()
 
