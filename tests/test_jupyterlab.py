@@ -79,19 +79,37 @@ def test_install_cells_install_this_repository():
         assert (need.name, need.url) == ("squadqa", url) and "offline" in need.extras, name
 
 
+KERNELS = {kernel_name(need): need for need in needs().values()}  # one for each install line
+USUAL = kernel_name(needs()["index"])
+
+
+class Environments:
+    "Environments with squadqa from this checkout, each made when it is asked for."
+
+    def __init__(self, folder: Path):
+        self.folder, self.made = folder, set()
+
+    def python(self, name: str) -> Path:
+        "Where the interpreter of a kernel is, or will be."
+        return self.folder / name / "bin" / "python"
+
+    def make(self, name: str) -> Path:
+        if name not in self.made:
+            wanted = [f"squadqa[{','.join(sorted(KERNELS[name].extras))}]", "ipykernel"]
+            assert fresh.make(self.folder / name, wanted) == self.python(name)
+            self.made.add(name)
+        return self.python(name)
+
+
 @pytest.fixture(scope="module")
-def environments(tmp_path_factory) -> dict[str, Path]:
-    "For each different install line an environment with squadqa from this checkout; interpreters."
-    folder, made = tmp_path_factory.mktemp("fresh"), {}
-    for need in needs().values():
-        name = kernel_name(need)
-        if name not in made:
-            wanted = [f"squadqa[{','.join(sorted(need.extras))}]", "ipykernel"]
-            made[name] = fresh.make(folder / name, wanted)
-    return made
+def environments(tmp_path_factory) -> Environments:
+    return Environments(tmp_path_factory.mktemp("fresh"))
 
 
-def test_a_fresh_environment_has_what_was_asked_for_and_nothing_else(environments, tmp_path):
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n != USUAL else []) for n in KERNELS]
+)
+def test_a_fresh_environment_has_what_was_asked_for_and_nothing_else(name, environments, tmp_path):
     "Nothing of the development environment can be imported from it."
     others = {"pytest", "nbdev", "playwright", "jupyterlab", "ruff", "hypothesis"}
     assert all(metadata.version(name) for name in others)
@@ -99,14 +117,14 @@ def test_a_fresh_environment_has_what_was_asked_for_and_nothing_else(environment
 import importlib.metadata, squadqa
 print(squadqa.__file__, *[d.name for d in importlib.metadata.distributions()])
 """
-    for python in environments.values():
-        command = [python, "-c", code]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        home, *have = done.stdout.split()
-        have = {canonicalize_name(name) for name in have}
-        assert {"squadqa", "torch", "transformers", "datasets", "ipykernel"} <= have
-        assert have & others == set()
-        assert Path(home).is_relative_to(python.parent.parent)
+    python = environments.make(name)
+    command = [python, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    home, *have = done.stdout.split()
+    have = {canonicalize_name(name) for name in have}
+    assert {"squadqa", "torch", "transformers", "datasets", "ipykernel"} <= have
+    assert have & others == set()
+    assert Path(home).is_relative_to(python.parent.parent)
 
 
 def test_closure_names_what_is_missing():
@@ -121,8 +139,9 @@ def test_closure_names_what_is_missing():
 # --- JupyterLab
 
 
-def write_kernels(folder: Path, environments: dict[str, Path]) -> None:
-    for name, python in environments.items():
+def write_kernels(folder: Path, environments: Environments) -> None:
+    for name in KERNELS:
+        python = environments.python(name)
         launch = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         spec = {"argv": launch, "display_name": name, "language": "python", "env": {"PATH": path}}
@@ -185,6 +204,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, environments):
     "JupyterLab in a copy of nbs/ and configs/; a program notes which page it wants to open."
+    environments.make(USUAL)
     home = tmp_path_factory.mktemp("jupyterlab")
     (home / COPIED).mkdir()
     copy_notebooks(home / COPIED / "nbs")
@@ -408,7 +428,7 @@ def test_lab_opens_on_the_map_which_leads_everywhere(window, server):
 def test_map_runs(lab):
     now = lab.run_all()
     compare("index", now)
-    assert now["kernel"] == kernel_name(needs()["index"])
+    assert now["kernel"] == USUAL
 
 
 def marked(path: Path):
@@ -418,11 +438,13 @@ def marked(path: Path):
 
 @pytest.mark.timeout(PROMISE + 300)
 @pytest.mark.parametrize("path", map(marked, PAGES))
-def test_lesson_runs_in_the_browser(lab, path):
+def test_lesson_runs_in_the_browser(lab, environments, path):
     "From the map by a click, run by the menu; figures are drawn, solutions hidden."
     name = name_of(path)
+    kernel = kernel_name(asked(name))
+    environments.make(kernel)
     lab.follow(name)
-    assert lab.state()["kernel"] == kernel_name(needs()[name])
+    assert lab.state()["kernel"] == kernel
     assert lab.page.evaluate(HIDDEN) == len(exercises(path))
     now = lab.run_all()
     lab.page.wait_for_timeout(300)  # for the last output to be drawn

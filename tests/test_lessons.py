@@ -32,9 +32,12 @@ HEAVY = (
     "further/performance",
     "further/no_answer",
     "further/report",
+    "further/serving",
     "inside/backends",
     "inside/batching",
+    "inside/bulk",
     "inside/cli",
+    "inside/export",
     "inside/processes",
 )
 

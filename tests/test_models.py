@@ -129,7 +129,10 @@ def with_code(folder: Path, mark: Path, model_type: str):
     )
 
 
-@pytest.mark.parametrize("answer", ["", "y\n" * 20], ids=["silence", "yes"])
+@pytest.mark.parametrize(
+    "answer",
+    [pytest.param("", id="silence", marks=pytest.mark.slow), pytest.param("y\n" * 20, id="yes")],
+)
 def test_no_code_of_a_folder_runs(folder, starter, tmp_path, answer):
     "Not even for somebody who would answer the question of transformers with yes."
     known = Path(shutil.copytree(folder, tmp_path / "known"))
@@ -679,6 +682,7 @@ def test_what_the_hub_refuses_is_told_at_once(hub, tmp_path):
     assert "'me/gated' is gated: ask for access" in gated
 
 
+@pytest.mark.slow
 def test_a_hub_out_of_reach_is_told_at_once(tmp_path):
     lines = asked("http://127.0.0.1:9", ["bert-base-casd"], tmp_path)
     assert all("check the name and the network" in line for line in lines)
