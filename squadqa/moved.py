@@ -36,11 +36,11 @@ MOVED = {
         )
     },
     "modeling": {
-        "": "CPU_TOKENS TRIM_TOKENS",
+        "": "TRIM_TOKENS",
         "models": "check_fit load_model max_tokens read_settings require_qa_head",
         "batching": (
-            "LengthGroupedSampler WindowCollator length_batches longest_first make_features "
-            "predict_logits"
+            "CPU_TOKENS LengthGroupedSampler WindowCollator length_batches longest_first "
+            "make_features predict_logits"
         ),
         "processes": "has_bf16",
     },
@@ -94,9 +94,7 @@ def signpost(
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         new = places[name]
         if not new:
-            raise ImportError(
-                f"squadqa.{old}.{name} is gone, with the CPU engine that it was part of"
-            )
+            raise ImportError(f"squadqa.{old}.{name} is gone, and nothing took its place")
         raise ImportError(f"squadqa.{old}.{name} has moved: see squadqa.{new}")
 
     return missing
