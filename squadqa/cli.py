@@ -754,7 +754,7 @@ def _add_table(parser) -> None:
         (
             "--unclear",
             ("raise", "first", "skip"),
-            "an answer that occurs several times (first: or is nearest to its start)",
+            "an answer at several places, or not at its start",
         ),
         ("--not-found", ("raise", "skip"), "an answer that is not in its context"),
         ("--no-answer", ("raise", "keep", "skip"), "an empty answer"),

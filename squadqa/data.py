@@ -10,7 +10,7 @@ __all__ = ['FEATURES', 'SAMPLES', 'to_dataset', 'load_file', 'split_of', 'split_
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.util import find_spec
@@ -161,6 +161,12 @@ def _five_columns(rows: Dataset, where: str) -> Dataset:
     return to_dataset(rows.to_list(), where)
 
 
+def _each_split(data: Mapping[str, Dataset], where: str) -> DatasetDict:
+    return DatasetDict(
+        {split: _five_columns(rows, f"{where} ({split})") for split, rows in data.items()}
+    )
+
+
 def _load_saved(path: Path) -> DatasetDict:
     "What `save_to_disk` wrote: splits, or one data set"
     try:
@@ -169,9 +175,7 @@ def _load_saved(path: Path) -> DatasetDict:
         raise ValueError(f"{path}: `datasets` cannot load it: {type(e).__name__}: {e}") from e
     if isinstance(saved, Dataset):
         saved = {str(saved.split or split_of(path)): saved}
-    return DatasetDict(
-        {split: _five_columns(rows, f"{path} ({split})") for split, rows in saved.items()}
-    )
+    return _each_split(saved, str(path))
 
 
 def load_folder(
@@ -200,9 +204,7 @@ def load_hub(
             f"{name!r} is no file or folder here, and the Hub did not give it: "
             f"{type(e).__name__}: {e}"
         ) from e
-    return DatasetDict(
-        {split: _five_columns(rows, f"{name} ({split})") for split, rows in data.items()}
-    )
+    return _each_split(data, name)
 
 
 def _sample_files(version: str = "1.1") -> dict[str, Path]:
