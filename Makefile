@@ -13,7 +13,7 @@ help:
 	@echo "make lab          open the start page in JupyterLab"
 	@echo "make lesson N=03  one lesson: in step, run, its exercises, its tests (under a minute)"
 	@echo "make test         everything that protects a commit (about ten minutes on two cores)"
-	@echo "make test-all     all tests: also all lessons in JupyterLab, all kill points, the heavy lessons"
+	@echo "make test-all     all tests: also all lessons in JupyterLab, kill points, heavy lessons (50 minutes)"
 	@echo "make fuzz         new cases of all properties, on each tokenizer (CASES=100000)"
 	@echo "make bench        all comparisons of speed on a CPU (about an hour; needs SQUADQA_DATA)"
 	@echo "make bench-gpu    training and answering on a GPU, in under eight minutes; says so if there is none"

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -470,6 +471,11 @@ def safe_precision(
     return settings
 
 
+def _pad_rows(collate: DataCollatorForSeq2Seq, rows: list[dict]) -> dict[str, torch.Tensor]:
+    "Labels go in as lists: of arrays transformers makes its tensor slowly, and says so"
+    return collate([row | {"labels": list(map(int, row["labels"]))} for row in rows])
+
+
 def build_generative_trainer(
     model: PreTrainedModel,  # that writes answers
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
@@ -492,7 +498,7 @@ def build_generative_trainer(
     trainer = GenerativeTrainer(
         model,
         args,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        data_collator=partial(_pad_rows, DataCollatorForSeq2Seq(tokenizer, model=model)),
         train_dataset=read_columns(model, train),
         eval_dataset=evaluation,
         processing_class=tokenizer,

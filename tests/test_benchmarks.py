@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import shorten
 
 import pytest
 
@@ -180,7 +181,7 @@ def test_the_lesson_shows_the_results(capsys, monkeypatch):
     "The table in Performance is what its cells print from the files as they are."
     notebook = json.loads((ROOT / "nbs" / "further" / "performance.ipynb").read_text())
     cells = {cell["id"]: cell for cell in notebook["cells"]}
-    names = {"json": json, "Path": Path}
+    names = {"json": json, "Path": Path, "shorten": shorten}
     monkeypatch.chdir(ROOT)
     for name in ("record-of", "measured-load", "measured-table"):
         exec("".join(cells[name]["source"]), names)

@@ -3,6 +3,7 @@ change nothing."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
@@ -724,3 +725,11 @@ def test_line_breaks_at_a_window_edge(kind, tokenizers):
             )
             edges += context[start - 1 : start] == "\n" or context[end - 1 : end] == "\n"
     assert edges > 5
+
+
+def test_labels_reach_the_collator_as_lists():
+    "Arrays would do, but transformers warns of them."
+    seen = []
+    generative._pad_rows(seen.extend, [{"labels": np.array([3, 1]), "input_ids": [5]}])
+    assert seen == [{"labels": [3, 1], "input_ids": [5]}]
+    assert type(seen[0]["labels"]) is list

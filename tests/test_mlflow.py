@@ -4,6 +4,7 @@ import pytest
 
 
 @pytest.mark.slow  # the import alone takes seconds
+@pytest.mark.own_environment
 def test_save_and_load(tiny_folder, tmp_path):
     "The pipeline is saved and loaded by mlflow as in the days of transformers 4."
     mlflow = pytest.importorskip("mlflow.transformers", reason="pip install mlflow")

@@ -157,6 +157,7 @@ def write_readme(root: Path) -> None:
     text = "\n\n".join(text for text in texts if text is not None)
     relative = r"(!?)\[([^\[\]]*)\]\((?!https?:|#|mailto:)([^)\s]+)\)"
     text = re.sub(relative, absolute, text)
+    text = text.replace("this site", f"[the site]({cfg['doc_host']}{cfg['doc_baseurl']})")
     note = "<!-- Made from nbs/index.ipynb by tools/sync.py: edit there. -->\n\n"
     (root / "README.md").write_text(note + text + "\n", encoding="utf-8")
 
