@@ -6,6 +6,7 @@
 __all__ = ['check_exercise', 'telling']
 
 # %% ../nbs/inside/exercises.ipynb #export-imports
+import os
 from collections.abc import Callable, Iterable
 from functools import wraps
 
@@ -22,13 +23,17 @@ def check_exercise(
         call = f"{name}({', '.join(map(_short, arguments))})"
         try:
             got = function(*arguments)
-            equal = got is not None and bool(same(got, expected))
         except Exception as e:
             return _not_yet(f"{call} raises {type(e).__name__}: {_short(str(e))}.", hint)
+        try:
+            equal = got is not None and bool(same(got, expected))
+        except Exception:  # it gave another kind of thing than what was asked for
+            equal = False
         if got is None and count == 0:
             return _not_tried(name)
         if not equal:
-            return _not_yet(f"{call} gives {_short(got)}, expected {_short(expected)}.", hint)
+            got, expected = _where_they_differ(repr(got), repr(expected))
+            return _not_yet(f"{call} gives {got}, expected {expected}.", hint)
         count += 1
     return f"Right: {name} passes {count} {'case' if count == 1 else 'cases'}."
 
@@ -43,9 +48,21 @@ def _not_yet(what: str, hint: str = "") -> str:
     return f"Not yet: {what} {hint}".strip()
 
 
-def _short(value, most: int = 90) -> str:
-    text = repr(value)
+def _where_they_differ(got: str, expected: str, most: int = 90) -> tuple[str, str]:
+    "Long texts from shortly before their first difference, which would be cut off otherwise"
+    same = len(os.path.commonprefix([got, expected]))
+    if max(len(got), len(expected)) > most and same > most // 2:
+        begin = same - most // 3
+        got, expected = f"... {got[begin:]}", f"... {expected[begin:]}"
+    return _cut(got, most), _cut(expected, most)
+
+
+def _cut(text: str, most: int = 90) -> str:
     return text if len(text) <= most else text[: most - 4] + " ..."
+
+
+def _short(value) -> str:
+    return _cut(repr(value))
 
 # %% ../nbs/inside/exercises.ipynb #telling
 def telling(
