@@ -1,5 +1,6 @@
 """Notebooks, for the tests that look at them or run them."""
 
+import io
 import json
 import multiprocessing
 import os
@@ -73,28 +74,54 @@ def quick(text: str) -> str:
     return QUICK.sub(r"\1 = \3  #\2", text)
 
 
+def open_numbers(text: str) -> str:
+    "A text, its numbers left open: those may differ from machine to machine."
+    text = re.sub(r"[-+]?\d[\d.,]*(e[-+]\d+)?", "#", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def other_text(said: str, cell: dict) -> str | None:
+    "How what a cell printed differs from what the notebook shows; None if it does not."
+    outputs = [o for o in cell["outputs"] if o.get("name") == "stdout"]
+    shown = open_numbers("".join("".join(output["text"]) for output in outputs))
+    now = open_numbers(said)
+    return None if now == shown else f"prints {now!r}, and the notebook shows {shown!r}"
+
+
 def run_in_this_process(path: Path, folder: str, report) -> None:
     """Run all code cells in IPython, as a kernel would; tell the first error, or None.
 
+    What a page of inside/ prints has to be what it shows; lessons are compared in JupyterLab.
+
     Temporary files go into `folder`: this process ends without the clean-up of a kernel."""
     import matplotlib
+    from IPython.core.displaypub import CapturingDisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
 
     matplotlib.use("Agg")
     tempfile.tempdir = os.environ["TMPDIR"] = folder
     os.chdir(path.parent)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # what the cells print is not looked at here
+    sys.stdout = sys.stderr = open(os.devnull, "w")
     shell = InteractiveShell.instance()
     shell.enable_gui = lambda gui=None: None
-    code = [(c["id"], quick(source(c))) for c in cells(path) if c["cell_type"] == "code"]
+    shell.display_trap.hook = lambda value: None  # results and pictures are not prints
+    shell.display_pub = CapturingDisplayPublisher()
+    code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
+    compared = path in PAGES + INSIDE
     names = exercises(path)
     if names:
-        code.append(("exercises", TRY_EXERCISES.format(names=names)))
-    for name, text in code:
-        done = shell.run_cell(text, store_history=False)
+        tried = TRY_EXERCISES.format(names=names)
+        code.append({"id": "exercises", "source": [tried], "outputs": []})
+    for cell in code:
+        if compared:
+            sys.stdout = said = io.StringIO()
+        done = shell.run_cell(quick(source(cell)), store_history=False)
         error = done.error_before_exec or done.error_in_exec
         if error is not None:
-            report.put(f"cell {name}: {type(error).__name__}: {error}")
+            report.put(f"cell {cell['id']}: {type(error).__name__}: {error}")
+            return
+        if compared and (differs := other_text(said.getvalue(), cell)):
+            report.put(f"cell {cell['id']} {differs}")
             return
     report.put(None)
 

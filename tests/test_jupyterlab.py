@@ -25,7 +25,7 @@ from unittest.mock import Mock, patch
 import nbformat
 import pytest
 from conftest import ROOT
-from notebooks import LESSONS, NBS, TRY_EXERCISES, exercises, name_of
+from notebooks import LESSONS, NBS, TRY_EXERCISES, exercises, name_of, open_numbers
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -383,9 +383,8 @@ def shape(output: dict) -> str:
         kind = next((k for k in kinds if k in data), "")
         text = kind if kind == "image/png" else data.get(kind, "")
     text = text if isinstance(text, str) else "".join(text)
-    text = re.sub(r"[-+]?\d[\d.,]*(e[-+]\d+)?", "#", text)
     text = re.sub(r"'(better|worse|not shown)'", "#", text)  # follows from the figures
-    return re.sub(r"\s+", " ", text).strip()
+    return open_numbers(text)
 
 
 def compare(name: str, now: dict) -> None:

@@ -112,7 +112,8 @@ def test_pages_are_accessible_in_light_and_dark(browser, address):
     assert_accessible(browser, address, TELLING)
 
 
-@pytest.mark.slow  # half a minute of pandoc and a minute of browser
+@pytest.mark.slow  # all pages through pandoc, and each in the browser
+@pytest.mark.timeout(1500)  # 370 s were seen on two cores, beside another worker
 def test_all_pages_are_whole_and_accessible(browser, tmp_path, request):
     if SITE:
         folder = request.getfixturevalue("folder")
