@@ -107,7 +107,7 @@ def run_in_this_process(path: Path, folder: str, report) -> None:
     shell.display_trap.hook = lambda value: None  # results and pictures are not prints
     shell.display_pub = CapturingDisplayPublisher()
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
-    compared = path in PAGES + INSIDE
+    compared = path in PAGES + INSIDE and sys.platform == "linux"  # where the pages were made
     names = exercises(path)
     if names:
         tried = TRY_EXERCISES.format(names=names)
