@@ -4,6 +4,7 @@
 - a page for each module, made from the signatures in the source (tools/reference.py)
 - names in backticks lead to the page of their module, links out of nbs/ to the repository
 - the first use of each term leads to the glossary; notes become callouts (tools/prose.py)
+- code is formatted anew, for the width of the column
 """
 
 import ast
@@ -35,6 +36,7 @@ INSTALL = 'find_spec("squadqa")'
 # Pages with a box that answers, and the cell that it follows
 ASK_AFTER = {"index.ipynb": "what", "course/00_first_answer.ipynb": "result-what"}
 WITHOUT_TERMS = ("index.ipynb", "glossary.ipynb")
+COLUMN = 76  # characters of code that fit beside the two sidebars
 
 
 # --- what there is
@@ -141,7 +143,8 @@ class Links:
         self.blob = f"{cfg['git_url']}/blob/{cfg['branch']}"
         self.up = "../" * page.count("/")
         self.floor = Path(page).parent
-        self.addresses = reference.addresses(root)
+        modules = reference.homes(root) if page == "index.ipynb" else {}  # its table names them
+        self.addresses = reference.addresses(root) | {name: f"{name}.qmd" for name in modules}
         self.terms = prose.Terms(root, self.up) if page not in WITHOUT_TERMS else None
 
     def name(self, match: re.Match) -> str:
@@ -170,7 +173,7 @@ def where_it_is(root: Path, page: str) -> nbformat.NotebookNode:
     place = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{page}"
     colab = f"[Open in Colab](https://colab.research.google.com/github/{place})"
     source = f"[View source](https://github.com/{place})"
-    return nbformat.v4.new_markdown_cell(f"::: {{.where}}\n{colab} {source}\n:::")
+    return nbformat.v4.new_markdown_cell(f"::: {{.where}}\n{colab} · {source}\n:::")
 
 
 def taught(root: Path, page: str) -> list[nbformat.NotebookNode]:
@@ -225,6 +228,8 @@ def quiet_outputs(cell: nbformat.NotebookNode, number: int) -> None:
         html = output.get("data", {}).pop("text/html", None)
         if html:
             output.data = {"text/markdown": f"```{{=html}}\n{html}\n```"}
+        elif "text/markdown" in output.get("data", {}):
+            output.data["text/markdown"] = prose.tables(output.data["text/markdown"])
 
 
 def ask_box(page: str) -> nbformat.NotebookNode:
@@ -309,6 +314,12 @@ def site_settings(root: Path) -> dict:
     return {"website": website}
 
 
+def fit_code(pages: Path) -> None:
+    "Format the code on the pages for their column; what is no Python, such as a script, stays."
+    width = ["--line-length", str(COLUMN), "--no-respect-gitignore", "--no-cache"]
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", *width, pages], check=True)
+
+
 def write_yaml(path: Path, content: dict) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
@@ -324,6 +335,7 @@ def make_pages(root: Path) -> Path:
         (pages / floor).mkdir(parents=True)
     for page in notebooks(root):
         nbformat.write(make_page(root, page), pages / page)
+    fit_code(pages)
     for path in (root / "nbs").iterdir():
         if path.suffix in (".qmd", ".yml") and path.name not in ("nbdev.yml", "sidebar.yml"):
             shutil.copy(path, pages / path.name)

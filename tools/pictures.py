@@ -50,8 +50,12 @@ def read_windows() -> list[dict]:
     ]
 
 
-def text(x, y, words, size=15, fill=INK, font=SANS, weight=400, anchor="start") -> str:
+def text(
+    x, y, words, size=15, fill=INK, font=SANS, weight=400, anchor="start", width=None
+) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    if width:  # in pixels, whatever font the reader has
+        place += f' textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs"'
     look = f'font-family="{font}" font-size="{size}" font-weight="{weight}" fill="{fill}"'
     return f'<text {place} {look} xml:space="preserve">{escape(words, quote=False)}</text>'
 
@@ -155,9 +159,9 @@ def path_svg(windows: list[dict]) -> str:
         box(24, 60, 300, 44),
         text(40, 88, QUESTION, 16),
         box(340, 60, 596, 44),
-        f'<rect x="{356 + 8.43 * 27 - 3:.1f}" y="71" width="{8.43 * 4 + 6:.1f}" height="23" '
-        f'rx="4" fill="{MARK}"/>',
-        text(356, 88, CONTEXT, 14, font=MONO),
+        f'<rect x="{356 + 8.43 * start - 1:.1f}" y="71" width="{8.43 * (end - start) + 2:.1f}" '
+        f'height="23" rx="4" fill="{MARK}"/>',
+        text(356, 88, CONTEXT, 14, font=MONO, width=8.43 * len(CONTEXT)),
         heading(
             24,
             146,
@@ -174,9 +178,9 @@ def path_svg(windows: list[dict]) -> str:
         heading(
             24,
             472,
-            "6",
+            "5",
             "Post-processing",
-            "the best pair of a start and an end, over all windows, back to characters",
+            "the best pair of a start and an end over all windows, and its characters (lesson 4)",
         ),
         box(24, 492, 912, 46),
         text(
@@ -186,7 +190,7 @@ def path_svg(windows: list[dict]) -> str:
             16,
             font=MONO,
         ),
-        heading(24, 584, "5", "Metrics", "compare with references"),
+        heading(24, 584, "6", "Metrics", "compare with references"),
         text(82, 616, "exact match 1, F1 1", 15, font=MONO),
         heading(520, 584, "9", "Ask", "all of it in one call"),
         text(578, 616, "qa(question, context)", 15, font=MONO),

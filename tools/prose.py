@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 CALLOUTS = {"What goes wrong": "warning", "Note": "note", "Tip": "tip"}
-SHELL = r"(pip|git|make|squadqa|accelerate|cd|jupyter|python|\.venv/bin/\w+) "
+SHELL = r"(pip|git|make|squadqa|accelerate|torchrun|hf|cd|jupyter|python|\.venv/bin/\w+) "
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
 # What is no prose: fences, headings, tables, HTML, links and pictures, code between backticks.
 NO_PROSE = re.compile(
@@ -23,9 +23,12 @@ NO_PROSE = re.compile(
 )
 # A word of the glossary in another sense.
 OTHER_SENSE = re.compile(
-    r"(for example|label studio|context manager|in question|the answer is yes|pay attention)", re.I
+    r"(for example|label studio|context manager|in question|the answer is yes|pay attention"
+    r"|answers at once|filtered or split|window is wide)",
+    re.I,
 )
-AMBIGUOUS = ("run", "step")  # mostly verbs and everyday words: never linked by themselves
+# Mostly verbs and everyday words: never linked by themselves.
+AMBIGUOUS = ("head", "precision", "run", "slice", "step")
 
 
 def callouts(text: str) -> str:

@@ -105,6 +105,11 @@ def class_header(lines: list[str], node: ast.ClassDef) -> str:
     return "\n".join([*decorators, lines[node.lineno - 1], *shown])
 
 
+def description(node: Definition) -> str:
+    "What a docstring says; the empty text in backticks, or pandoc makes a quotation mark of it."
+    return re.sub(r"(?<!`)''(?!`)", "`''`", ast.get_docstring(node) or "")
+
+
 def methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
     "The methods that a user calls, making one and calling it among them."
     named = [n for n in node.body if isinstance(n, ast.FunctionDef)]
@@ -176,13 +181,13 @@ def places(root: Path, home: str, name: str) -> str:
 
 def entry(lines: list[str], node: Definition, link: str, explained: str) -> list[str]:
     "One section: the name, what it does, how it is called, what it raises, where it is explained."
-    parts = [f"## {node.name} {{#{anchor(node.name)}}}", "", ast.get_docstring(node) or "", ""]
+    parts = [f"## {node.name} {{#{anchor(node.name)}}}", "", description(node), ""]
     is_class = isinstance(node, ast.ClassDef)
     written = class_header(lines, node) if is_class else header(lines, node)
     parts += [f"```python\n{written}\n```", ""]
     for method in methods(node) if is_class else []:
         text = dedent(header(lines, method))
-        parts += [f"### {node.name}.{method.name}", "", ast.get_docstring(method) or "", ""]
+        parts += [f"### {node.name}.{method.name}", "", description(method), ""]
         parts += [f"```python\n{text}\n```", ""]
     return parts + raises(node) + [f"Explained in {explained}. [Source]({link}#L{node.lineno})", ""]
 
@@ -209,7 +214,7 @@ def title(root: Path, home: str) -> str:
 
 
 def first_line(node: Definition) -> str:
-    return (ast.get_docstring(node) or "").split("\n")[0]
+    return description(node).split("\n")[0]
 
 
 def index(root: Path) -> str:
