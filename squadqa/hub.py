@@ -33,8 +33,10 @@ def public_name(
     "How to name a source in a model card, without the folders of the machine."
     if hasattr(source, "peft_config"):
         source = next(iter(source.peft_config.values())).base_model_name_or_path
-    if isinstance(source, dict) and all(isinstance(file, (str, Path)) for file in source.values()):
-        return ", ".join(map(public_name, source.values()))
+    if isinstance(source, dict):
+        source = list(source.values())
+    if isinstance(source, list):
+        return ", ".join(dict.fromkeys(map(public_name, source)))  # each name once
     if isinstance(source, PreTrainedModel):
         source = source.name_or_path or "a model in memory"
     if not isinstance(source, (str, Path)):

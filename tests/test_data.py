@@ -70,6 +70,36 @@ def test_every_source_gives_the_same(tmp_path):
     assert split_files(tmp_path / "dev.jsonl") == {"validation": tmp_path / "dev.jsonl"}
 
 
+def parts(folder, *names):
+    "A row in each file, called as the file is."
+    folder.mkdir()
+    for name in names:
+        Dataset.from_list([ROW | {"id": name}]).to_parquet(folder / name)
+    return folder
+
+
+def test_a_split_in_parts(tmp_path):
+    "As `datasets` writes them: all parts in order, or none."
+    first, second = "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"
+    whole = parts(tmp_path / "whole", second, first, "validation-00000-of-00001.parquet")
+    found = load_squad(whole)
+    assert found["train"]["id"][:] == [first, second] and len(found["validation"]) == 1
+    assert list(split_files(parts(tmp_path / "one", "dev-00000-of-00001.parquet"))) == [
+        "validation"
+    ]
+    given = [whole / second, Dataset.from_list([ROW | {"id": "row"}]), str(whole / first)]
+    assert load_squad({"a": given})["a"]["id"][:] == [second, "row", first]
+    for name, files, words in (
+        ("less", [second], "one of 2 parts, and part 0 is not there"),
+        ("lone", [first], "one of 2 parts, and part 1 is not there"),
+        ("other", [first, "train-00001-of-00003.parquet"], "both look like the train split"),
+        ("mixed", [first, second, "train.parquet"], "both look like the train split"),
+        ("named", [first, "squad-00001-of-00002.parquet"], "both look like the train split"),
+    ):
+        assert re.search(words, error_message(load_squad, parts(tmp_path / name, *files)))
+    assert "has train in 2 parts" in error_message(split_files, whole)
+
+
 @pytest.mark.parametrize(
     "name, split",
     [
