@@ -7,7 +7,7 @@ __all__ = ['MIN_ROOM', 'Asked', 'NO_SPAN', 'tokenize_contexts', 'AskOptions', 'w
            'window_masks', 'Candidates', 'find_candidates', 'as_answers', 'decode', 'as_pairs', 'chunks']
 
 # %% ../nbs/inside/answering.ipynb #export-imports
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -65,7 +65,10 @@ class AskOptions:
                 raise ValueError(f"{name}={value!r} must be a number of at least {smallest}")
             setattr(self, name, int(value))  # NumPy's numbers as Python's, which JSON can hold
         for name in ("handle_impossible_answer", "align_to_words"):
-            setattr(self, name, bool(getattr(self, name)))
+            value = getattr(self, name)
+            if isinstance(value, str):  # "False" would be true
+                raise ValueError(f"{name}={value!r} must be True or False")
+            setattr(self, name, bool(value))
 
 
 def window_stride(
@@ -281,6 +284,11 @@ def _check_forms(question, context):
         raise ValueError(f"the context is {context!r}, not a string")
     if isinstance(context, str | None):
         return
+    if isinstance(context, Mapping | Set):
+        raise ValueError(
+            f"the context is {str(context)[:60]}: pass its text, or a list of as many contexts as "
+            "there are questions"
+        )
     if not isinstance(context, Sized) or not isinstance(question, Sized):
         raise ValueError(
             "many contexts come as a list, with a list of questions: to stream, let each question "

@@ -324,6 +324,7 @@ class RunFolder:
     resume: bool = False  # continue from the last checkpoint there?
     main: bool = True  # is this the process that writes?
     identity: dict = field(default_factory=dict)  # of the run, from `start` on
+    killed: bool = True  # did a run end here without a word? Then half a checkpoint may be its own
 
     @property
     def aside(self) -> Path:
@@ -342,6 +343,11 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} holds a finished model, but no checkpoint to continue from: "
                 "start anew with overwrite=True (--overwrite)"
+            )
+        elif self.resume and not self.killed and (found := _checkpoint_folders(self.path)):
+            raise ValueError(
+                f"{found[-1]} was not finished, or not written by squadqa: continue it with what "
+                "wrote it, choose another folder, or start anew with overwrite=True (--overwrite)"
             )
         elif self.resume and (found := run_files(self.path)):
             raise ValueError(
@@ -448,6 +454,8 @@ def _check_overwritten(path: Path) -> None:
 
 def _absolute(output_dir: str | Path) -> Path:
     "The folder of a run, if its name can be written down"
+    if not isinstance(output_dir, (str, os.PathLike)):
+        raise ValueError(f"the output folder is {output_dir!r}, not a path")
     if not str(output_dir):
         raise ValueError("the output folder has no name")
     path = Path(output_dir).absolute()
@@ -468,6 +476,9 @@ def open_run(
     overwrite: bool = False,  # replace what an earlier run left there
 ) -> Iterator[RunFolder]:  # its `start` is called when everything is ready
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
+    for name, value in (("resume", resume), ("overwrite", overwrite)):
+        if not isinstance(value, bool):  # "no" would be true
+            raise ValueError(f"{name}={value!r} must be True or False")
     path = _absolute(output_dir)
     _, rank = launched()
     folder = RunFolder(path, resume, main=rank == 0)
@@ -476,6 +487,7 @@ def open_run(
         return
     if path.is_file():
         raise ValueError(f"{path} is a file; the run needs a folder")
+    folder.killed = (path / ".squadqa.lock").exists()  # it goes where a run comes to its end
     made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     try:

@@ -137,16 +137,17 @@ def split_of(
     return "validation" if {"validation", "valid", "val", "dev", "eval"} & set(words) else "train"
 
 
-PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")  # as `datasets` calls the parts of a split
+# What `datasets` calls the parts of a split; some versions add a number of their own
+PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?")
 
 
 def _check_parts(split: str, parts: list[Path]) -> None:
     "Several files of one split are all of its parts, or somebody has to choose"
-    named = [PART.fullmatch(part.stem) for part in parts]
-    if named == [None]:
+    named = [match for part in parts if (match := PART.fullmatch(part.stem))]
+    if not named and len(parts) == 1:
         return
-    kinds = {match and (match[1], int(match[3]), part.suffix) for match, part in zip(named, parts)}
-    if None in kinds or len(kinds) > 1:
+    kinds = {(match[1], int(match[3]), part.suffix) for match, part in zip(named, parts)}
+    if len(named) < len(parts) or len(kinds) > 1:
         raise ValueError(
             f"{parts[0]} and {parts[1]} both look like the {split} split: "
             f"pass {{'{split}': file}} to choose ({split}=FILE on the command line)"
@@ -170,7 +171,9 @@ def split_parts(
             continue
         found.setdefault(split_of(file), []).append(file)
     if not found:
-        raise ValueError(f"{path} holds no file that ends in {', '.join(READERS)}")
+        inner = sorted({file.parent.name for end in READERS for file in path.glob(f"*/*{end}")})
+        hint = f"; its folder {inner[0]!r} does" if inner else ""
+        raise ValueError(f"{path} holds no file that ends in {', '.join(READERS)}{hint}")
     for split, parts in found.items():
         _check_parts(split, parts)
     return found
@@ -257,7 +260,9 @@ SAMPLES = {"sample": "1.1", "sample-v2": "2.0"}
 
 
 def _load_part(part, split: str) -> Dataset:
-    several = isinstance(part, list) and all(isinstance(p, (str, Path, Dataset)) for p in part)
+    several = isinstance(part, (list, tuple)) and all(
+        isinstance(p, (str, Path, Dataset)) for p in part
+    )
     if several and part:
         return concatenate_datasets([_load_part(one, split) for one in part])
     if isinstance(part, Dataset):
@@ -270,6 +275,14 @@ def _load_part(part, split: str) -> Dataset:
     )
 
 
+def _is_on_the_hub(source) -> bool:
+    "A name that is neither a sample nor a file or folder here"
+    if not isinstance(source, (str, Path)) or source == "" or source in SAMPLES:
+        return False
+    path = user_path(source)
+    return not os.path.lexists(path) and path.suffix.lower() not in READERS
+
+
 def load_squad(
     # "sample", "sample-v2", a Hub id, a file, a folder,
     # or {"train": file or Dataset or a list of them, "validation": ...}
@@ -277,6 +290,10 @@ def load_squad(
     revision: str | None = None,  # of a Hub data set: branch, tag or commit
 ) -> DatasetDict:  # splits with columns id, title, context, question, answers (characters, 0-based)
     "Load a SQuAD-style data set. Errors are `ValueError`s that name the file and the place."
+    if _is_on_the_hub(source):
+        return load_hub(str(source), revision)
+    if revision is not None:
+        raise ValueError(f"revision={revision!r} is of a data set on the Hub, not of {source!r}")
     if isinstance(source, str) and source in SAMPLES:
         source = _sample_files(SAMPLES[source])
     if not isinstance(source, (str, Path, dict)) or not source:
@@ -293,9 +310,7 @@ def load_squad(
     path = user_path(source)
     if os.path.isdir(path):
         return load_folder(path)
-    if os.path.lexists(path) or path.suffix.lower() in READERS:
-        return DatasetDict({split_of(path): load_file(path)})
-    return load_hub(str(source), revision)
+    return DatasetDict({split_of(path): load_file(path)})
 
 # %% ../nbs/course/01_data.ipynb #check-example
 def _find_overlapping(context: str, text: str) -> list[int]:
@@ -442,6 +457,8 @@ def check_examples(
     "Check every example: wrong types, null or empty fields, duplicate ids, misplaced answers."
     report = DataReport()
     contexts = set()
+    if isinstance(dataset, dict) and not dataset:
+        raise ValueError("there is no split to check")
     for split, rows in dataset.items() if isinstance(dataset, dict) else [("", dataset)]:
         seen = set()
         rows = rows.to_list() if isinstance(rows, Dataset) else rows

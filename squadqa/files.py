@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['READERS', 'shown', 'user_path', 'input_file', 'read_text', 'parse_json', 'file_digest', 'text_problem', 'id_text',
-           'whole_number', 'take', 'Row', 'as_row', 'place_rows', 'check_columns', 'separator_hint', 'answer_lists',
-           'walk_squad', 'squad_rows', 'known_file', 'read_rows', 'replace_file', 'write_json']
+           'whole_number', 'take', 'check_count', 'Row', 'as_row', 'place_rows', 'check_columns', 'separator_hint',
+           'answer_lists', 'walk_squad', 'squad_rows', 'known_file', 'read_rows', 'replace_file', 'write_json']
 
 # %% ../nbs/inside/files.ipynb #export-imports
 import csv
@@ -208,6 +208,16 @@ def take(
         names: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
         raise ValueError(f"{where}: {key!r} is {shown(value)}, not {names[kind]}")
     return value
+
+
+def check_count(
+    name: str,  # of an argument
+    value,  # that was given for it
+    least: int = 1,  # the smallest that makes sense
+) -> None:
+    "A `ValueError` for what is no whole number, or too small."
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
 
 # %% ../nbs/inside/files.ipynb #rows
 class Row(NamedTuple):

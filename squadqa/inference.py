@@ -59,6 +59,7 @@ from squadqa.backends import (
     open_engine,
 )
 from .batching import predict_logits
+from .files import check_count
 from squadqa.models import (
     check_fit,
     load_tokenizer,
@@ -82,6 +83,8 @@ def describe_starter() -> str:  # one line
 def _load_parts(model, tokenizer) -> tuple[str, PreTrainedModel, PreTrainedTokenizerBase]:
     "The model's name, the model, and a tokenizer that fits it"
     named = model is None or isinstance(model, str | Path)
+    if not named and not callable(getattr(model, "forward", None)):
+        raise ValueError(f"model={model!r} is neither the name of a model nor a model")
     name = getattr(model, "name_or_path", "")
     if named:
         name = "starter" if model is None else str(model)
@@ -120,6 +123,7 @@ class QuestionAnswerer:
     ):
         "A model that is passed in is set to evaluation, moved to the device and cast to the dtype."
         check_backend(backend, dtype, device)
+        check_count("batch_size", batch_size)
         self.name, loaded, self.tokenizer = _load_parts(model, tokenizer)
         self.batch_size, self.dtype, self.backend = batch_size, dtype, backend
         self.layout = pair_layout(self.tokenizer)
@@ -378,6 +382,16 @@ class QuestionAnsweringPipeline(Pipeline):
         self.batch_size, self.modelcard = batch_size, modelcard
         self.answerer = answerer or QuestionAnswerer(self.model, tokenizer, device=self.device)
         self.tokenizer = self.answerer.tokenizer
+
+    @staticmethod
+    def create_sample(
+        question: str | Sequence[str],  # one, or a list of them
+        context: str | Sequence[str],  # one, or as many
+    ) -> dict | list[dict]:  # to ask
+        "Examples, as transformers 4.57 made them of questions and contexts."
+        if isinstance(question, str):
+            return {"question": question, "context": context}
+        return [{"question": q, "context": c} for q, c in zip(question, context)]
 
     def _sanitize_parameters(self, **ignored):
         if ignored:

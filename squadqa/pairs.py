@@ -206,8 +206,8 @@ def cut_pairs(
 ) -> list[PairWindows]:  # one per question
     "The windows of `tokenize_windows`, with each context tokenized only once."
     require_fast(tokenizer)
+    check_texts(questions, contexts, ids)
     names: Sequence = range(len(questions)) if ids is None else ids
-    check_texts(questions, contexts, names)
     check_lengths(tokenizer, max_length, stride)
     layout = pair_layout(tokenizer)
     tokens = tokenize_once(tokenizer, contexts)

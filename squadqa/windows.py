@@ -7,10 +7,11 @@ __all__ = ['context_index', 'context_span', 'check_texts', 'check_lengths', 'req
            'find_cls']
 
 # %% ../nbs/course/02_windows.ipynb #export-imports
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from .files import check_count, text_problem
 from .models import require_fast
 
 # %% ../nbs/course/02_windows.ipynb #context-index
@@ -37,13 +38,16 @@ def context_span(
 def check_texts(
     questions: Sequence[str],  # texts, not one text
     contexts: Sequence[str],  # as many
-    ids: Sequence,  # as many: names of the examples for the error
+    ids: Sequence | None,  # as many: names of the examples for the error; None: their numbers
 ) -> None:
     "A `ValueError` where questions and contexts are not as many strings."
-    if isinstance(questions, str) or isinstance(contexts, str):
-        raise ValueError(
-            "questions and contexts are lists of strings: put a single one into a list"
-        )
+    for texts in (questions, contexts):
+        if isinstance(texts, str) or not isinstance(texts, Sized):
+            raise ValueError(
+                "questions and contexts are lists of strings: put a single one into a list, and "
+                "call Dataset.map with batched=True"
+            )
+    ids = range(len(questions)) if ids is None else ids
     if not len(questions):
         raise ValueError("there is no question to tokenize")
     for name, n in (("contexts", len(contexts)), ("ids", len(ids))):
@@ -53,6 +57,8 @@ def check_texts(
         for name, text in (("question", question), ("context", context)):
             if not isinstance(text, str):
                 raise ValueError(f"example {ids[i]!r}: the {name} is {text!r}, not a string")
+            if problem := text_problem(text):
+                raise ValueError(f"example {ids[i]!r}: the {name} is {problem}")
 
 
 def check_lengths(
@@ -61,11 +67,9 @@ def check_lengths(
     stride: int,  # tokens that neighbouring windows share
 ) -> None:
     "A `ValueError` for lengths with which no window could be made."
+    check_count("max_length", max_length)
     specials = tokenizer.num_special_tokens_to_add(pair=True)
-    if stride < 0:
-        raise ValueError(
-            f"stride={stride} is negative: it is the number of tokens that two windows share"
-        )
+    check_count("stride", stride, least=0)  # the tokens that two windows share
     if max_length > tokenizer.model_max_length:
         raise ValueError(
             f"max_length={max_length} is more than the {tokenizer.model_max_length} tokens that "
@@ -133,8 +137,8 @@ def tokenize_windows(
 ) -> BatchEncoding:  # one row per window, with `offset_mapping` and `overflow_to_sample_mapping`
     "Tokenize pairs into overlapping windows: only the context is cut, wherever it stands."
     require_fast(tokenizer)
+    check_texts(questions, contexts, ids)
     names: Sequence = range(len(questions)) if ids is None else ids
-    check_texts(questions, contexts, names)
     questions = [question.strip() for question in questions]
     check_room(tokenizer, questions, contexts, max_length, stride, names)
     if context_index(tokenizer) == 0:

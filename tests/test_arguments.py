@@ -1,6 +1,7 @@
 """Hyperparameters: what makes no sense is refused in one sentence; one set of names for all."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
@@ -11,7 +12,7 @@ import torch
 from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
 from squadqa.answering import AskOptions
-from squadqa.arguments import OWN, RECIPES, SAME_AS, Hyperparameters, choose_hyperparameters
+from squadqa.arguments import OLD, OWN, RECIPES, SAME_AS, Hyperparameters, choose_hyperparameters
 from squadqa.training import pick_precision, run_identity, should_compile, training_arguments
 
 NAN, INF = float("nan"), float("inf")
@@ -217,6 +218,11 @@ def test_training_arguments(tmp_path):
     assert args.optim == "adamw_torch_fused" and args.dataloader_pin_memory is False
     assert args.data_seed == args.seed == 42 and args.save_total_limit is None
     assert args.dataloader_num_workers == 0 and not args.accelerator_config.non_blocking
+    by_loss = choose_hyperparameters("minilm", metric_for_best_model="eval_loss")
+    assert args.greater_is_better and not training_arguments(tmp_path, by_loss).greater_is_better
+    unknown = choose_hyperparameters("minilm", metric_for_best_model="rouge")
+    with pytest.raises(ValueError, match="metric_for_best_model='rouge' is not measured: choose"):
+        training_arguments(tmp_path, unknown)
     plain = training_arguments(tmp_path, settings, has_validation=False)
     assert plain.eval_strategy == "no" and not plain.load_best_model_at_end
     assert isinstance(
@@ -308,3 +314,14 @@ HUGE = 10**400
 def test_numbers_are_not_larger_than_machines_count(name, value):
     with pytest.raises(ValueError, match=f"{name}=.* must be a .*number"):
         Hyperparameters(**{name: value})
+
+
+@pytest.mark.parametrize("name, way", OLD.items())
+def test_names_of_other_times(name, way):
+    with pytest.raises(ValueError, match=f"^{name}=5 is not taken: {re.escape(way)}"):
+        choose_hyperparameters(**{name: 5})
+
+
+def test_a_recipe_is_a_name():
+    with pytest.raises(ValueError, match=r"recipe=\['fast'\] is none of"):
+        choose_hyperparameters("minilm", recipe=["fast"])

@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings, strategies as st
 from malformed import CASES
 
@@ -12,6 +13,7 @@ from squadqa.cli import main
 from squadqa.data import check_examples, load_file, load_folder, load_squad, to_dataset
 from squadqa.labeling import prepare_train_features
 from squadqa.models import load_tokenizer
+from squadqa.pairs import cut_pairs
 from squadqa.validation import prepare_validation_features
 from squadqa.windows import context_index, context_span, find_cls, tokenize_windows
 
@@ -146,6 +148,56 @@ def test_v1_and_v2_files_and_flat_rows_give_the_same_columns(tmp_path):
 
 class Slow:
     is_fast = False
+
+
+BO = {
+    "id": ["x7"],
+    "question": ["Whom did Ann meet?"],
+    "context": ["Ann met Bo in Rome."],
+    "answers": [{"text": ["Bo"], "answer_start": [8]}],
+}
+
+
+@pytest.mark.parametrize(
+    "answers, words",
+    [
+        ([{"text": ["Bo"], "answer_start": [-3]}], "'x7': the answer 'Bo' cannot start at -3"),
+        ([{"text": ["Bo"], "answer_start": [18]}], "'Bo' cannot start at 18 .* 19 characters"),
+        ([{"text": ["Bo"], "answer_start": []}], "'Bo' cannot start at None"),
+        ([{"text": ["Bo"]}], "has no 'answer_start'"),
+        ([{"text": [None], "answer_start": [8]}], "'x7': an answer is None, not a text"),
+        ([{"text": "Bo", "answer_start": 8}], "'x7': answers: text is 'Bo', not a list"),
+        (["Bo", "Bo"], "1 contexts but the answers of 2 examples"),
+    ],
+)
+def test_answers_that_teach_nothing(answers, words, minilm):
+    with pytest.raises(ValueError, match=words):
+        prepare_train_features(BO | {"answers": answers}, minilm)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pandas"])
+def test_features_of_a_data_set_with_a_format(kind, minilm):
+    data = Dataset.from_dict(BO)
+    two = [{"text": ["Bo", "Bo in Rome"], "answer_start": [8, 8]}, {"text": [], "answer_start": []}]
+    more = Dataset.from_dict({name: column * 2 for name, column in BO.items()} | {"answers": two})
+    for rows in (data, more):
+        for prepare in (prepare_train_features, prepare_validation_features):
+            options = dict(batched=True, remove_columns=rows.column_names)
+            plain = rows.map(prepare, fn_kwargs={"tokenizer": minilm}, **options)
+            found = rows.with_format(kind).map(prepare, fn_kwargs={"tokenizer": minilm}, **options)
+            assert found.with_format(None).to_list() == plain.to_list()
+
+
+def test_texts_that_no_tokenizer_reads(minilm):
+    for questions, contexts, words in (
+        (["\ud800"], ["c"], "example 0: the question is no text that can be stored"),
+        (None, ["c"], "lists of strings"),
+        ((q for q in "q"), ["c"], "lists of strings"),
+        ("q", "c", "batched=True"),
+    ):
+        for call in (tokenize_windows, cut_pairs):
+            with pytest.raises(ValueError, match=words):
+                call(minilm, questions, contexts, max_length=64, stride=8)
 
 
 def test_impossible_windows(minilm, tiny_folder):

@@ -394,6 +394,30 @@ def test_a_finished_model_without_checkpoints_is_not_resumed(run):
     assert content(run) == before
 
 
+def test_the_checkpoint_of_another_program_is_not_lost(tmp_path):
+    "An interrupted run of plain `Trainer` is nothing to begin anew beside."
+    theirs = tmp_path / "checkpoint-500"
+    theirs.mkdir()
+    (theirs / "trainer_state.json").write_text("{}")
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="checkpoint-500 was not finished, or not written by"):
+        with open_run(tmp_path, resume=True) as folder:
+            folder.start(IDENTITY)
+    assert content(tmp_path) == before
+    (tmp_path / ".squadqa.lock").touch()  # a run was killed here: it can only be its own
+    with open_run(tmp_path, resume=True) as folder:
+        assert folder.start(IDENTITY) is None
+
+
+@pytest.mark.parametrize("name", ["resume", "overwrite"])
+def test_a_word_is_no_truth_value(name, run):
+    before = content(run)
+    with pytest.raises(ValueError, match=f"{name}='no' must be True or False"):
+        with open_run(run, **{name: "no"}):
+            pass
+    assert content(run) == before
+
+
 @pytest.mark.parametrize("name", ["README.md", "vocab.txt", "config.json"])
 def test_what_no_run_made_is_not_resumed(name, tmp_path):
     (tmp_path / name).write_text("mine")

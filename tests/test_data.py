@@ -88,6 +88,12 @@ def test_a_split_in_parts(tmp_path):
         "validation"
     ]
     given = [whole / second, Dataset.from_list([ROW | {"id": "row"}]), str(whole / first)]
+    hashed = [f"train-0000{n}-of-00002-bb0e2a8a8c6cd12{n}.parquet" for n in (0, 1)]
+    assert load_squad(parts(tmp_path / "hashed", *hashed))["train"]["id"][:] == hashed
+    (tmp_path / "repo").mkdir()
+    parts(tmp_path / "repo" / "data", first)
+    assert "its folder 'data' does" in error_message(load_squad, tmp_path / "repo")
+    assert load_squad({"a": tuple(given)})["a"]["id"][:] == [second, "row", first]
     assert load_squad({"a": given})["a"]["id"][:] == [second, "row", first]
     for name, files, words in (
         ("less", [second], "one of 2 parts, and part 0 is not there"),
@@ -312,3 +318,14 @@ def test_messages_stay_short():
 def test_a_missing_value_of_pandas_is_no_id():
     (told,) = check_examples([ROW | {"id": pd.NA}]).offenders["wrong_type"]
     assert told == "example <NA>: the id is <NA>, neither a text nor a whole number"
+
+
+def test_nothing_is_not_fit_for_training():
+    for data in ({}, DatasetDict()):
+        assert "there is no split to check" in error_message(check_examples, data)
+
+
+def test_a_revision_is_of_a_data_set_on_the_hub(tmp_path):
+    Dataset.from_list([ROW]).to_json(tmp_path / "a.jsonl")
+    for source in ("sample", tmp_path, tmp_path / "a.jsonl", {"train": tmp_path / "a.jsonl"}):
+        assert "revision='v2' is of a data set" in error_message(load_squad, source, revision="v2")

@@ -389,6 +389,8 @@ def test_a_stream_is_read_as_it_is_needed(tiny):
         ("Who?", None, "the context is None"),
         ({"question": "Who?"}, None, "the context is None"),
         ("x " * 380, "text " * 400, "380 tokens.*max_question_len"),
+        ("Who?", {"id": "1", "context": "The cat."}, "the context is {'id'.*pass its text"),
+        (["Who?"], {"The cat."}, "the context is {'The cat.'}"),
     ],
 )
 def test_bad_questions(question, context, said, tiny):
@@ -407,6 +409,7 @@ def test_bad_questions(question, context, said, tiny):
         ({"doc_stride": None}, "doc_stride=None"),
         ({"max_seq_len": 0}, "max_seq_len=0"),
         ({"top_k": "3"}, "top_k='3'"),
+        ({"handle_impossible_answer": "False"}, "handle_impossible_answer='False' must be True"),
     ],
 )
 def test_bad_options(options, said, tiny):
@@ -644,3 +647,23 @@ def test_without_the_encoder_both_ways_out_are_told(monkeypatch):
     monkeypatch.setattr("squadqa.models.offline_minilm", lambda: None)
     with pytest.raises(ValueError, match=r"(?s)pip install 'squadqa\[offline\]'.*"):
         QuestionAnswerer()
+
+
+def test_what_no_answerer_is_made_of(tiny):
+    for arguments, options, words in (
+        ((5, tiny.tokenizer), {}, "model=5 is neither the name of a model nor a model"),
+        ((tiny.model, tiny.tokenizer), {"batch_size": "2"}, "batch_size='2' must be"),
+        ((tiny.model, tiny.tokenizer), {"batch_size": 1.5}, "batch_size=1.5 must be"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            QuestionAnswerer(*arguments, **options)
+
+
+def test_top_k_with_words_that_are_many_tokens(tiny):
+    "However few are asked for, they are the first of a longer list."
+    text = "The ferry sails. " * 30 + "Llanfairpwllgwyngyllgogerychwyrndrobwll, said Ann. " * 2
+    options = {"max_seq_len": 96, "doc_stride": 16, "align_to_words": True}
+    many = tiny("Who?", text, top_k=200, **options)
+    for k in (2, 3, 5, 9):
+        found = tiny("Who?", text, top_k=k, **options)
+        assert [a["score"] for a in found] == pytest.approx([a["score"] for a in many[:k]])

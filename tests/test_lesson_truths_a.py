@@ -252,7 +252,8 @@ def test_the_cls_token_is_found_wherever_it_stands(minilm):
 
 def test_lengths_that_cannot_work_are_refused(minilm):
     too_long = minilm.model_max_length + 1
-    assert "negative" in error_message(check_lengths, minilm, 20, -1)
+    assert "stride=-1 must be" in error_message(check_lengths, minilm, 20, -1)
+    assert "max_length=None must be" in error_message(check_lengths, minilm, None, 4)
     assert "more than the" in error_message(check_lengths, minilm, too_long, 4)
     assert "nothing new" in error_message(check_lengths, minilm, 20, 17)
     check_lengths(minilm, 20, 16)  # one new token, without a question

@@ -199,3 +199,15 @@ def test_what_cannot_be_scored_is_told():
     for scores in (([np.nan, 0.2], [1, 1], [0, 1]), ([0.1, 0.2], [1, np.nan], [0, 1])):
         with pytest.raises(ValueError, match="no score may be NaN"):
             best_threshold(*scores)
+
+
+@pytest.mark.parametrize("measure", [exact_match, f1])
+def test_references_are_a_list_of_texts(measure):
+    for prediction, golds, words in (
+        ("cat", "cat", "the references are 'cat': pass a list"),
+        ("cat", {"text": ["cat"], "answer_start": [0]}, "as answers\\['text'\\] is one"),
+        (None, ["cat"], "an answer is None, not a text"),
+        ("cat", [None], "an answer is None, not a text"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            measure(prediction, golds)

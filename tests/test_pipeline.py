@@ -496,3 +496,9 @@ def test_the_evaluator_of_evaluate(tiny_folder):
     assert found["samples_per_second"] > 0
     found = compute(data=data, metric=SquadV2Metric(), squad_v2_format=True, **options)
     assert "exact" in found or "exact_match" in found
+
+
+def test_samples_as_4_57_made_them(pipe):
+    one = QuestionAnsweringPipeline.create_sample(question=Q, context=C)
+    two = QuestionAnsweringPipeline.create_sample([Q, "Who?"], [C, C])
+    assert pipe(one) == pipe(Q, C) and pipe(two) == pipe(question=[Q, "Who?"], context=C)

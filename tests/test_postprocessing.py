@@ -3,6 +3,7 @@ over random input."""
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 
 from squadqa.data import load_squad
@@ -253,3 +254,77 @@ def test_fewer_spans_than_are_wanted():
     examples = [{"id": "a", "context": "a b"}]
     (found,) = n_best_answers(logits, logits, features, examples, max_answer_length=1).values()
     assert [(answer["text"], answer["score"]) for answer in found] == [("b", 4.0), ("a", 2.0)]
+
+
+def test_spans_that_share_characters_hide_no_better_one():
+    "Two tokens of one emoji fill a window's best; its next span beats that of the other window."
+    offsets = [None, (0, 1), (0, 1), (2, 5)], [None, (6, 9), None, None]
+    features = [{"example_id": "x", "offset_mapping": one} for one in offsets]
+    logits = np.array([[-9, 5, 5, 4.0], [-9, 1, -9, -9]])
+    examples = [{"id": "x", "context": "🦊 ran off"}]
+    (found,) = n_best_answers(logits, logits, features, examples, n_best=2).values()
+    assert [(answer["text"], answer["score"]) for answer in found] == [("🦊", 10), ("🦊 ran", 9)]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_the_best_of_spans_that_share_characters(seed, n):
+    rng = np.random.default_rng(seed)
+    features, every = [], {}
+    logits = rng.integers(-9, 9, (2, 3, 5)).astype(float)
+    for start_logits, end_logits in zip(*logits):
+        chars = np.sort(rng.integers(0, 4, 5))  # several tokens at one place
+        features.append({"example_id": "x", "offset_mapping": [(c, c + 1) for c in chars]})
+        for i in range(5):
+            for j in range(i, 5):
+                place, score = (chars[i], chars[j] + 1), start_logits[i] + end_logits[j]
+                every[place] = max(score, every.get(place, -np.inf))
+    examples = [{"id": "x", "context": "abcde"}]
+    found = n_best_answers(*logits, features, examples, n_best=n)["x"]
+    assert [answer["score"] for answer in found] == sorted(every.values())[::-1][:n]
+    assert all(every[answer["start"], answer["end"]] == answer["score"] for answer in found)
+
+
+NAMED = [{"example_id": "a", "offset_mapping": [None, (0, 3), (4, 7)]}]
+ANN = [{"id": "a", "context": "Ann met Bo"}]
+
+
+def test_rows_that_come_one_by_one():
+    logits = np.array([[0.0, 1, 2]])
+    expected = postprocess(logits, logits, NAMED, ANN)
+    assert postprocess(logits, logits, iter(NAMED), (row for row in ANN)) == expected
+    assert n_best_answers(logits, logits, iter(NAMED), iter(ANN))["a"][0]["text"] == "met"
+
+
+@pytest.mark.parametrize("search", ["exact", "n_best"])
+@pytest.mark.parametrize("kind", [np.float16, np.int8, torch.bfloat16])
+def test_narrow_numbers_are_added_in_32_bits(kind, search):
+    values = [[100, 120, 110]]
+    logits = np.array(values, kind) if isinstance(kind, type) else torch.tensor(values, dtype=kind)
+    (found,) = postprocess(logits, logits, NAMED, ANN, search=search)
+    assert (found["score"], found["null_score"]) == (240, 200)
+    (found,) = postprocess(*2 * [np.array([[0, 6e4, 6e4]], np.float16)], NAMED, ANN, search=search)
+    assert found["score"] == 2 * float(np.float16(6e4))
+
+
+def test_tensors_with_a_gradient():
+    logits = torch.tensor([[0.0, 1, 2]], requires_grad=True)
+    assert postprocess(logits, logits, NAMED, ANN)[0]["prediction_text"] == "met"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"max_answer_length": None}, "max_answer_length=None must be a whole number"),
+        ({"max_answer_length": "3"}, "max_answer_length='3' must be"),
+        ({"n_best": 1.5}, "n_best=1.5 must be"),
+        ({"features": [{"example_id": "a"}]}, "have no offset_mapping"),
+        ({"features": {"example_id": ["a"]}}, "'example_id' is no row"),
+        ({"start_logits": [[None, 1, 2]]}, "the logits are no numbers"),
+        ({"start_logits": [[1, 2], [1]]}, "the logits are no table"),
+    ],
+)
+def test_what_is_not_of_the_right_type(change, words):
+    logits = np.array([[0.0, 1, 2]])
+    given = dict(start_logits=logits, end_logits=logits, features=NAMED, examples=ANN)
+    with pytest.raises(ValueError, match=words):
+        postprocess(**given | change)

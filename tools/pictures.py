@@ -50,9 +50,7 @@ def read_windows() -> list[dict]:
     ]
 
 
-def text(
-    x, y, words, size=15, fill=INK, font=SANS, weight=400, anchor="start", width=None
-) -> str:
+def text(x, y, words, size=15, fill=INK, font=SANS, weight=400, anchor="start", width=None) -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
     if width:  # in pixels, whatever font the reader has
         place += f' textLength="{width:.1f}" lengthAdjust="spacingAndGlyphs"'
