@@ -27,6 +27,7 @@ from .backends import dtype_name
 from .checkpoints import only_one
 from squadqa.files import (
     Row,
+    check_flag,
     file_digest,
     id_text,
     known_file,
@@ -297,6 +298,8 @@ def prepare_output(
     overwrite: bool = False,
 ) -> Path:  # the output, in a folder that exists
     "Make sure that nothing is lost by accident."
+    check_flag("resume", resume)
+    check_flag("overwrite", overwrite)
     output = user_path(output)
     if output.suffix.lower() not in ANSWER_WRITERS:
         raise ValueError(f"{output}: answers can be written as {' or '.join(ANSWER_WRITERS)}")

@@ -18,7 +18,7 @@ from datasets import Dataset, DatasetDict
 
 from .analysis import bootstrap_interval, compare_predictions, per_question
 from .data import check_examples, load_file
-from .files import parse_json, read_text, write_json
+from .files import check_flag, parse_json, read_text, write_json
 from .metrics import by_id, check_ids
 from .own_data import save_squad_json
 
@@ -114,6 +114,7 @@ def write_project(
     "Write the files that `grade` reads."
     folder = Path(folder)
     old = [name for name in FILES if (folder / name).exists()]
+    check_flag("overwrite", overwrite)
     if old and not overwrite:
         raise ValueError(
             f"{folder} already has {', '.join(old)}: choose another folder, "

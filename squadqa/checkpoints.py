@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 
 from .arguments import launched
-from .files import file_digest
+from .files import check_flag, file_digest
 
 _logger = logging.getLogger(__name__)
 
@@ -476,9 +476,8 @@ def open_run(
     overwrite: bool = False,  # replace what an earlier run left there
 ) -> Iterator[RunFolder]:  # its `start` is called when everything is ready
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
-    for name, value in (("resume", resume), ("overwrite", overwrite)):
-        if not isinstance(value, bool):  # "no" would be true
-            raise ValueError(f"{name}={value!r} must be True or False")
+    check_flag("resume", resume)
+    check_flag("overwrite", overwrite)
     path = _absolute(output_dir)
     _, rank = launched()
     folder = RunFolder(path, resume, main=rank == 0)

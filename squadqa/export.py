@@ -32,7 +32,7 @@ from .answering import AskOptions
 from .arguments import FORMATS
 from .backends import check_backend, engine_file, engine_places, fingerprint
 from .demo import sample_questions
-from .files import replace_file, write_json
+from .files import check_flag, replace_file, write_json
 from .hub import public_name
 from .inference import describe_starter
 from squadqa.models import (
@@ -219,6 +219,7 @@ def _is_exported(path: Path) -> bool:
 
 def _check_output(output: Path, overwrite: bool) -> None:
     "A folder that is not empty must be an earlier export, and meant"
+    check_flag("overwrite", overwrite)
     if output.is_file():
         raise ValueError(f"{output} is a file; the export needs a folder")
     if output.is_dir() and (os.path.ismount(output) or os.path.samefile(output, os.curdir)):

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['READERS', 'shown', 'user_path', 'input_file', 'read_text', 'parse_json', 'file_digest', 'text_problem', 'id_text',
-           'whole_number', 'take', 'check_count', 'Row', 'as_row', 'place_rows', 'check_columns', 'separator_hint',
-           'answer_lists', 'walk_squad', 'squad_rows', 'known_file', 'read_rows', 'replace_file', 'write_json']
+           'whole_number', 'take', 'check_count', 'check_flag', 'Row', 'as_row', 'place_rows', 'check_columns',
+           'separator_hint', 'answer_lists', 'walk_squad', 'squad_rows', 'known_file', 'read_rows', 'replace_file',
+           'write_json']
 
 # %% ../nbs/inside/files.ipynb #export-imports
 import csv
@@ -218,6 +219,15 @@ def check_count(
     "A `ValueError` for what is no whole number, or too small."
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name}={value!r} must be a whole number of at least {least}")
+
+
+def check_flag(
+    name: str,  # of an argument
+    value,  # that was given for it
+) -> None:
+    "A `ValueError` for what is neither True nor False: the text 'no' would count as True."
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} must be True or False")
 
 # %% ../nbs/inside/files.ipynb #rows
 class Row(NamedTuple):

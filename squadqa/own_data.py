@@ -24,6 +24,7 @@ from squadqa.files import (
     READERS,
     Row,
     check_columns,
+    check_flag,
     id_text,
     input_file,
     parse_json,
@@ -712,6 +713,7 @@ def save_squad_json(
     path = user_path(path)
     if path.suffix.lower() != ".json":
         raise ValueError(f"{path}: SQuAD's layout is JSON, so its name must end in .json")
+    check_flag("overwrite", overwrite)
     if os.path.exists(path) and not overwrite:
         raise ValueError(
             f"{path} exists: choose another name, or overwrite it with overwrite=True (--overwrite)"

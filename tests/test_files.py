@@ -16,6 +16,9 @@ import pytest
 from processes import alone
 
 from squadqa import checkpoints
+from squadqa.bulk import prepare_output
+from squadqa.data import load_squad
+from squadqa.export import export_model
 from squadqa.files import (
     READERS,
     Row,
@@ -37,6 +40,7 @@ from squadqa.files import (
     whole_number,
     write_json,
 )
+from squadqa.own_data import save_squad_json
 
 ROWS = [
     {"id": "a", "question": "Who?", "context": 'Ann, "the otter",\r\nleft.'},
@@ -361,3 +365,18 @@ def test_answers_tell_whether_there_is_one(says):
         paragraph = {"context": "Ann met Bo in Rome.", "qas": [qa]}
         (row,) = squad_rows({"data": [{"paragraphs": [paragraph]}]})
         assert row["answers"]["text"] == [answer["text"] for answer in answers]
+
+
+def test_a_word_is_no_truth_value(tmp_path):
+    "Whoever may overwrite says True; the text 'no' would count as it."
+    (tmp_path / "a.json").write_text("mine")
+    data = load_squad()["train"]
+    for call in (
+        lambda: prepare_output(tmp_path / "a.jsonl", overwrite="no"),
+        lambda: prepare_output(tmp_path / "a.jsonl", resume="no"),
+        lambda: save_squad_json(data, tmp_path / "a.json", overwrite="no"),
+        lambda: export_model("starter", tmp_path, overwrite="no"),
+    ):
+        with pytest.raises(ValueError, match="(overwrite|resume)='no' must be True or False"):
+            call()
+    assert (tmp_path / "a.json").read_text() == "mine"
