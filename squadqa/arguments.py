@@ -283,6 +283,12 @@ OWN = {  # names in `transformers.TrainingArguments` that are chosen here -> wha
     "eval_do_concat_batches": "an answer is looked for in all windows at once",
     "batch_eval_metrics": "an answer is looked for in all windows at once",
 }
+OLD = {  # names that transformers had before, or other libraries have -> what to say instead
+    "evaluation_strategy": OWN["eval_strategy"],
+    "group_by_length": "windows of similar length share a batch anyway",
+    "no_cuda": "pass use_cpu=True",
+    "lr": "pass learning_rate",
+}
 
 
 def _pairs(given: dict) -> list[tuple]:
@@ -337,14 +343,6 @@ def check_effect(
         value = getattr(settings, name, settings.training_args.get(name))
         if value not in (None, False, "auto"):
             raise ValueError(f"{name}={value!r} has no effect on {kind}: leave it out")
-
-
-OLD = {  # names that earlier versions of transformers had, or other libraries -> the same
-    "evaluation_strategy": OWN["eval_strategy"],
-    "group_by_length": "windows of similar length share a batch anyway",
-    "no_cuda": "pass use_cpu=True",
-    "lr": "pass learning_rate",
-}
 
 # %% ../nbs/inside/arguments.ipynb #choices
 # Engine -> the precisions that it computes in, its usual one first
