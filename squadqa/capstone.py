@@ -17,7 +17,8 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from .analysis import bootstrap_interval, compare_predictions, per_question
-from .data import check_examples, load_file
+from .data import check_examples
+from .examples import load_file
 from .files import check_flag, parse_json, read_text, write_json
 from .metrics import by_id, check_ids
 from .own_data import save_squad_json

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict
 
-from .data import DataReport, find_answers, split_files, to_dataset
+from .data import DataReport
+from .examples import find_answers, split_files, to_dataset
 from squadqa.files import (
     READERS,
     Row,

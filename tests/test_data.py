@@ -100,6 +100,7 @@ def test_a_split_in_parts(tmp_path):
         ("lone", [first], "one of 2 parts, and part 1 is not there"),
         ("other", [first, "train-00001-of-00003.parquet"], "both look like the train split"),
         ("mixed", [first, second, "train.parquet"], "both look like the train split"),
+        ("twice", [first, second, hashed[0]], "both look like the train split"),
         ("named", [first, "squad-00001-of-00002.parquet"], "both look like the train split"),
     ):
         assert re.search(words, error_message(load_squad, parts(tmp_path / name, *files)))

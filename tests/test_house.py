@@ -21,7 +21,8 @@ SIGNPOSTS = {"modeling", "runs", "step", "distributed", "performance", "moved"}
 
 # What a module may import: those of the lines above its own, and of its own line those before it.
 RANKS = (
-    "exercises moved files arguments processes models results checkpoints batching hub backends",
+    "exercises moved files examples arguments processes models results checkpoints batching hub",
+    "backends",
     "data windows pairs labeling validation postprocessing metrics",
     "evaluation",
     "training trainer loop_steps loop answering inference",

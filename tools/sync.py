@@ -26,8 +26,8 @@ BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 ORDER = (
     "moving_from_4x own_data no_answer analysis report architectures generative languages adapters "
     "performance many_processes serving "
-    "files models pairs processes batching evaluation answering arguments checkpoints results hub "
-    "training loop_steps backends bulk export cli exercises trust moved"
+    "files examples models pairs processes batching evaluation answering arguments checkpoints "
+    "results hub training loop_steps backends bulk export cli exercises trust moved"
 ).split()
 
 
