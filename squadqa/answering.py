@@ -7,7 +7,7 @@ __all__ = ['MIN_ROOM', 'Asked', 'NO_SPAN', 'tokenize_contexts', 'AskOptions', 'w
            'window_masks', 'Candidates', 'find_candidates', 'as_answers', 'decode', 'as_pairs', 'chunks']
 
 # %% ../nbs/inside/answering.ipynb #export-imports
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -284,7 +284,7 @@ def _check_forms(question, context):
         raise ValueError(f"the context is {context!r}, not a string")
     if isinstance(context, str | None):
         return
-    if isinstance(context, Mapping | Set):
+    if isinstance(context, Mapping | set | frozenset):
         raise ValueError(
             f"the context is {str(context)[:60]}: pass its text, or a list of as many contexts as "
             "there are questions"

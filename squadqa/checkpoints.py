@@ -324,7 +324,6 @@ class RunFolder:
     resume: bool = False  # continue from the last checkpoint there?
     main: bool = True  # is this the process that writes?
     identity: dict = field(default_factory=dict)  # of the run, from `start` on
-    killed: bool = True  # did a run end here without a word? Then half a checkpoint may be its own
 
     @property
     def aside(self) -> Path:
@@ -344,7 +343,7 @@ class RunFolder:
                 f"{self.path} holds a finished model, but no checkpoint to continue from: "
                 "start anew with overwrite=True (--overwrite)"
             )
-        elif self.resume and not self.killed and (found := _checkpoint_folders(self.path)):
+        elif self.resume and (found := _checkpoint_folders(self.path)):
             raise ValueError(
                 f"{found[-1]} was not finished, or not written by squadqa: continue it with what "
                 "wrote it, choose another folder, or start anew with overwrite=True (--overwrite)"
@@ -486,7 +485,6 @@ def open_run(
         return
     if path.is_file():
         raise ValueError(f"{path} is a file; the run needs a folder")
-    folder.killed = (path / ".squadqa.lock").exists()  # it goes where a run comes to its end
     made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     try:

@@ -62,7 +62,9 @@ def load_squad(
     if _is_on_the_hub(source):
         return load_hub(str(source), revision)
     if revision is not None:
-        raise ValueError(f"revision={revision!r} is of a data set on the Hub, not of {source!r}")
+        raise ValueError(
+            f"revision={revision!r} is of a data set on the Hub, not of {shown(source)}"
+        )
     if isinstance(source, str) and source in SAMPLES:
         source = _sample_files(SAMPLES[source])
     if not isinstance(source, (str, Path, dict)) or not source:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .batching import Engine, length_chunks, predict_logits
 from .files import check_columns, write_json
-from .labeling import label_pairs
+from .labeling import first_answers, label_pairs
 from .metrics import squad_scores
 from .models import check_fit
 from .pairs import cut_examples
@@ -33,7 +33,8 @@ def prepare_evaluation_features(
 ) -> dict[str, list]:  # model inputs, labels, example_id, offset_mapping, cls_index per window
     "Validation features that also have labels."
     pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
-    labels = label_pairs(pairs, examples["answers"], shifts)
+    answers = first_answers(examples["answers"], examples["context"], examples["id"])
+    labels = label_pairs(pairs, answers, shifts)
     return columns | labels | locate_pairs(pairs, examples["id"], shifts, columns)
 
 # %% ../nbs/inside/evaluation.ipynb #evaluate-model

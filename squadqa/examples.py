@@ -134,17 +134,22 @@ PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?")
 
 def _check_parts(split: str, parts: list[Path]) -> None:
     "Several files of one split are all of its parts, or somebody has to choose"
-    named = [match for part in parts if (match := PART.fullmatch(part.stem))]
-    if not named and len(parts) == 1:
-        return
-    kinds = {(match[1], int(match[3]), part.suffix) for match, part in zip(named, parts)}
-    numbers = {int(match[2]) for match in named}
-    if len(numbers) < len(parts) or len(kinds) > 1:
+    first = PART.fullmatch(parts[0].stem)
+    numbers: set[int] = set()
+    for part in parts:
+        match = PART.fullmatch(part.stem)
+        if match and first and (match[1], match[3]) == (first[1], first[3]):
+            if part.suffix == parts[0].suffix and int(match[2]) not in numbers:
+                numbers.add(int(match[2]))
+                continue
+        if len(parts) == 1:
+            return
+        other = parts[1] if part == parts[0] else part
         raise ValueError(
-            f"{parts[0]} and {parts[1]} both look like the {split} split: "
+            f"{parts[0]} and {other} both look like the {split} split: "
             f"pass {{'{split}': file}} to choose ({split}=FILE on the command line)"
         )
-    ((_, total, _),) = kinds
+    total = int(first[3]) if first else 0
     missing = sorted(set(range(total)) - numbers)
     if missing:
         raise ValueError(f"{parts[0]} is one of {total} parts, and part {missing[0]} is not there")
@@ -178,7 +183,7 @@ def split_files(
     found = split_parts(path)
     for split, parts in found.items():
         if len(parts) > 1:
-            raise ValueError(f"{path} has {split} in {len(parts)} parts: name one file for it")
+            raise ValueError(f"{path} has {split} in {len(parts)} parts: make one file of them")
     return {split: file for split, (file,) in found.items()}
 
 # %% ../nbs/inside/examples.ipynb #loaders
@@ -224,7 +229,7 @@ def load_part(
     if isinstance(part, (str, Path)):
         return load_file(part)
     raise ValueError(
-        f"{split} is {type(part).__name__}, neither a file nor a Dataset: "
+        f"{split} is {type(part).__name__}, neither a file nor a Dataset, nor a list of these: "
         "Dataset.from_list makes one out of rows, Dataset.from_pandas out of a DataFrame"
     )
 

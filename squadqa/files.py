@@ -24,6 +24,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -226,7 +227,7 @@ def check_flag(
     value,  # that was given for it
 ) -> None:
     "A `ValueError` for what is neither True nor False: the text 'no' would count as True."
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}={value!r} must be True or False")
 
 # %% ../nbs/inside/files.ipynb #rows

@@ -35,8 +35,9 @@ def public_name(
         source = next(iter(source.peft_config.values())).base_model_name_or_path
     if isinstance(source, dict):
         source = list(source.values())
-    if isinstance(source, list):
-        return ", ".join(dict.fromkeys(map(public_name, source)))  # each name once
+    if isinstance(source, (list, tuple)):
+        names = [name for one in source for name in public_name(one).split(", ")]
+        return ", ".join(dict.fromkeys(names))  # each name once
     if isinstance(source, PreTrainedModel):
         source = source.name_or_path or "a model in memory"
     if not isinstance(source, (str, Path)):

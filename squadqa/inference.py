@@ -386,12 +386,15 @@ class QuestionAnsweringPipeline(Pipeline):
     @staticmethod
     def create_sample(
         question: str | Sequence[str],  # one, or a list of them
-        context: str | Sequence[str],  # one, or as many
+        context: str | Sequence[str],  # one for all, or as many
     ) -> dict | list[dict]:  # to ask
         "Examples, as transformers 4.57 made them of questions and contexts."
         if isinstance(question, str):
             return {"question": question, "context": context}
-        return [{"question": q, "context": c} for q, c in zip(question, context)]
+        contexts = [context] * len(question) if isinstance(context, str) else context
+        if len(question) != len(contexts):
+            raise ValueError(f"{len(question)} questions but {len(contexts)} contexts")
+        return [{"question": q, "context": c} for q, c in zip(question, contexts)]
 
     def _sanitize_parameters(self, **ignored):
         if ignored:

@@ -7,7 +7,7 @@ __all__ = ['Spans', 'span_scores', 'top_spans', 'course_spans', 'find_spans', 'o
            'windows_of', 'null_scores', 'postprocess', 'distinct_spans', 'enough_spans', 'n_best_answers']
 
 # %% ../nbs/course/05_postprocessing.ipynb #export-imports
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -160,8 +160,10 @@ def as_floats(
     values,  # logits: an array, a tensor, or lists
 ) -> np.ndarray:  # at least 32 bits, in which sums of two logits are right
     "Logits to compute with."
-    if hasattr(values, "detach"):  # a tensor: perhaps with a gradient, on a GPU, in bfloat16
-        values = values.detach().float().cpu()
+    if hasattr(values, "detach"):  # a tensor, perhaps with a gradient, on a GPU
+        values = values.detach().cpu()
+        if values.element_size() < 4:  # NumPy has no bfloat16
+            values = values.float()
     try:
         values = np.asarray(values)
     except ValueError as e:  # rows of different lengths
@@ -175,7 +177,7 @@ def as_rows(
     rows: "Dataset | Iterable[Mapping]",  # features or examples
 ) -> "Dataset | Sequence[Mapping]":  # that can be gone through again
     "Rows that come one by one are kept in a list."
-    if hasattr(rows, "column_names"):
+    if hasattr(rows, "column_names") and isinstance(rows, Sized):
         return rows
     rows = rows if isinstance(rows, Sequence) else list(rows)
     strange = next((row for row in rows if not isinstance(row, Mapping)), None)
@@ -344,8 +346,8 @@ def enough_spans(
 
 
 def _hides_some(scores: np.ndarray, n_best: int, last: list[tuple[int, int, float]]) -> bool:
-    """May a span that is still unseen be better than the last one wanted, if there is one? In
-    each window it scores no more than the worst one seen; one with fewer spans has no more"""
+    """May an unseen span beat the last one wanted? None of a window beats the worst that was seen
+    of it. Where there are fewer columns than `n_best`, all were seen"""
     if scores.shape[1] < n_best:
         return False
     least = last[0][2] if last else -np.inf

@@ -220,9 +220,12 @@ def test_training_arguments(tmp_path):
     assert args.dataloader_num_workers == 0 and not args.accelerator_config.non_blocking
     by_loss = choose_hyperparameters("minilm", metric_for_best_model="eval_loss")
     assert args.greater_is_better and not training_arguments(tmp_path, by_loss).greater_is_better
-    unknown = choose_hyperparameters("minilm", metric_for_best_model="rouge")
-    with pytest.raises(ValueError, match="metric_for_best_model='rouge' is not measured: choose"):
-        training_arguments(tmp_path, unknown)
+    for name in ("rouge", ["f1"]):
+        with pytest.raises(ValueError, match="metric_for_best_model=.* is not measured: choose"):
+            choose_hyperparameters("minilm", metric_for_best_model=name)
+    assert training_arguments(
+        tmp_path, Hyperparameters(training_args={"metric_for_best_model": None})
+    ).greater_is_better
     plain = training_arguments(tmp_path, settings, has_validation=False)
     assert plain.eval_strategy == "no" and not plain.load_best_model_at_end
     assert isinstance(

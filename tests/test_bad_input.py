@@ -11,6 +11,7 @@ from malformed import CASES
 
 from squadqa.cli import main
 from squadqa.data import check_examples, load_file, load_folder, load_squad, to_dataset
+from squadqa.evaluation import prepare_evaluation_features
 from squadqa.labeling import prepare_train_features
 from squadqa.models import load_tokenizer
 from squadqa.pairs import cut_pairs
@@ -181,7 +182,11 @@ def test_features_of_a_data_set_with_a_format(kind, minilm):
     two = [{"text": ["Bo", "Bo in Rome"], "answer_start": [8, 8]}, {"text": [], "answer_start": []}]
     more = Dataset.from_dict({name: column * 2 for name, column in BO.items()} | {"answers": two})
     for rows in (data, more):
-        for prepare in (prepare_train_features, prepare_validation_features):
+        for prepare in (
+            prepare_train_features,
+            prepare_validation_features,
+            prepare_evaluation_features,
+        ):
             options = dict(batched=True, remove_columns=rows.column_names)
             plain = rows.map(prepare, fn_kwargs={"tokenizer": minilm}, **options)
             found = rows.with_format(kind).map(prepare, fn_kwargs={"tokenizer": minilm}, **options)

@@ -17,6 +17,7 @@ from processes import alone
 
 from squadqa import checkpoints
 from squadqa.bulk import prepare_output
+from squadqa.checkpoints import open_run
 from squadqa.data import load_squad
 from squadqa.export import export_model
 from squadqa.files import (
@@ -376,6 +377,7 @@ def test_a_word_is_no_truth_value(tmp_path):
         lambda: prepare_output(tmp_path / "a.jsonl", resume="no"),
         lambda: save_squad_json(data, tmp_path / "a.json", overwrite="no"),
         lambda: export_model("starter", tmp_path, overwrite="no"),
+        lambda: open_run(tmp_path, overwrite="no").__enter__(),
     ):
         with pytest.raises(ValueError, match="(overwrite|resume)='no' must be True or False"):
             call()

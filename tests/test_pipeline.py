@@ -501,4 +501,7 @@ def test_the_evaluator_of_evaluate(tiny_folder):
 def test_samples_as_4_57_made_them(pipe):
     one = QuestionAnsweringPipeline.create_sample(question=Q, context=C)
     two = QuestionAnsweringPipeline.create_sample([Q, "Who?"], [C, C])
+    assert two == QuestionAnsweringPipeline.create_sample([Q, "Who?"], C)
+    with pytest.raises(ValueError, match="1 questions but 2 contexts"):
+        QuestionAnsweringPipeline.create_sample([Q], [C, C])
     assert pipe(one) == pipe(Q, C) and pipe(two) == pipe(question=[Q, "Who?"], context=C)

@@ -4,6 +4,7 @@ over random input."""
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings, strategies as st
 
 from squadqa.data import load_squad
@@ -293,6 +294,8 @@ def test_rows_that_come_one_by_one():
     expected = postprocess(logits, logits, NAMED, ANN)
     assert postprocess(logits, logits, iter(NAMED), (row for row in ANN)) == expected
     assert n_best_answers(logits, logits, iter(NAMED), iter(ANN))["a"][0]["text"] == "met"
+    stream = Dataset.from_list(ANN).to_iterable_dataset()
+    assert postprocess(logits, logits, NAMED, stream) == expected
 
 
 @pytest.mark.parametrize("search", ["exact", "n_best"])
