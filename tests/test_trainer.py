@@ -255,6 +255,17 @@ def test_scores_are_those_of_the_weights(more, tiny_folder, small_data, tmp_path
     assert result.scores == expected
 
 
+@pytest.mark.parametrize("name, best", [("loss", min), ("eval_loss", min), ("f1", max)])
+def test_the_best_weights_are_the_best(name, best, tiny_folder, small_data, tmp_path):
+    run = RUN | dict(max_steps=9, evaluate_every=3, learning_rate=1e-3)
+    result = fine_tune(
+        str(tiny_folder), small_data, tmp_path / "run", **run, metric_for_best_model=name
+    )
+    key = {"f1": "f1"}.get(name, "eval_loss")
+    scores = {row["step"]: row[key] for row in result.history if "f1" in row}
+    assert len(scores) == 3 and scores[result.best_step] == best(scores.values())
+
+
 def test_checkpoints_besides_the_evaluations(tiny_folder, small_data, tmp_path):
     run = BRIEF | dict(max_steps=7, save_steps=2, save_total_limit=3)
     fine_tune(str(tiny_folder), small_data, tmp_path / "run", **run)
