@@ -27,7 +27,6 @@ from squadqa.examples import (
     load_part,
     split_files as split_files,
     split_of,
-    split_parts as split_parts,
     to_dataset as to_dataset,
 )
 from .files import READERS, Row, place_rows, shown, user_path

@@ -245,8 +245,7 @@ def null_scores(
 
 # %% ../nbs/course/05_postprocessing.ipynb #check-logits
 def _check_logits(name: str, values: np.ndarray, features: int, tokens: int) -> np.ndarray:
-    "Logits as an array of the right shape, cut to the longest window"
-    values = as_floats(values)
+    "Logits of the right shape, cut to the longest window"
     if values.ndim != 2 or len(values) != features or values.shape[1] < tokens:
         raise ValueError(
             f"{name} has shape {values.shape}; {features} features of up to {tokens} tokens "
@@ -286,6 +285,7 @@ def postprocess(
 ) -> list[dict]:  # per example: id, prediction_text, start, end (exclusive), score, null_score
     "The best answer of each example over its windows; '' with score -inf where no span is valid."
     features, examples = as_rows(features), as_rows(examples)
+    start_logits, end_logits = as_floats(start_logits), as_floats(end_logits)
     table = windows_of(features, examples)
     starts, ends, scores = _char_spans(
         start_logits,
@@ -365,10 +365,10 @@ def n_best_answers(
 ) -> dict[str, list[dict]]:  # per id: text, start, end (exclusive), score; best first, distinct
     "The best answers of each example; a span seen in several windows counts once."
     features, examples = as_rows(features), as_rows(examples)
+    start_logits, end_logits = as_floats(start_logits), as_floats(end_logits)
     table = windows_of(features, examples)
     options = {"max_answer_length": max_answer_length, "search": "top"}
     found = _char_spans(start_logits, end_logits, features, n_best=n_best, **options)
-    start_logits, end_logits = as_floats(start_logits), as_floats(end_logits)
 
     def search(windows: list[int], n: int) -> Spans:
         some = [features[window] for window in windows]
