@@ -10,11 +10,11 @@ __all__ = ['MIN_ROOM', 'Asked', 'NO_SPAN', 'tokenize_contexts', 'AskOptions', 'w
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from .files import check_count
 from squadqa.pairs import (
     ContextTokens,
     PairLayout,
@@ -61,8 +61,7 @@ class AskOptions:
             least["max_question_len"] = 1
         for name, smallest in least.items():
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < smallest:
-                raise ValueError(f"{name}={value!r} must be a number of at least {smallest}")
+            check_count(name, value, smallest)
             setattr(self, name, int(value))  # NumPy's numbers as Python's, which JSON can hold
         for name in ("handle_impossible_answer", "align_to_words"):
             value = getattr(self, name)
@@ -280,6 +279,8 @@ def _check_forms(question, context):
     "Refuse what is neither a text nor several of them"
     if not isinstance(question, Iterable):
         raise ValueError(f"the question is {question!r}, not a string")
+    if isinstance(question, set | frozenset):
+        raise ValueError("the questions are a set, which has no order: pass a list")
     if not isinstance(context, Iterable | None):
         raise ValueError(f"the context is {context!r}, not a string")
     if isinstance(context, str | None):

@@ -545,7 +545,7 @@ def fine_tune_generative(
     overwrite: bool = False,  # replace what an earlier run left in output_dir
     push_to_hub: bool | str = False,  # True or a repository name: upload the result
     seed: int | None = None,  # of the order of the batches and the dropout
-    tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
+    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,  # None: the model's own
     **more,  # other fields of `Hyperparameters`, or of `TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "Teach a model to write answers, and keep the weights with the best F1, as `fine_tune` does."

@@ -336,7 +336,7 @@ def squad_v2_scores(
     references: Iterable[dict],  # id and answers (two empty lists for no answer)
     no_answer_threshold: float = 1.0,  # "" where no_answer_probability is above it
 ) -> dict[str, float]:  # exact, f1, total, HasAns_*, NoAns_*, best_*, best_*_thresh; 0..100
-    "SQuAD v2.0 scores by the official rule; the threshold search is exact where values tie."
+    "SQuAD v2.0's official scores; the threshold search is exact for ties and wordless texts too."
     if math.isnan(_number(no_answer_threshold)):
         raise ValueError(f"no_answer_threshold={no_answer_threshold!r} is no number")
     if isinstance(predictions, Mapping):

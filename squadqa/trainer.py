@@ -159,7 +159,7 @@ def fine_tune(
     push_to_hub: bool | str = False,  # True or a repository name: upload the result
     seed: int | None = None,  # of the new head, the order of the batches and the dropout
     padding: str | bool | None = None,  # False: to the longest of a batch; "max_length": all alike
-    tokenizer: PreTrainedTokenizerBase | None = None,  # for a model that was built in memory
+    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,  # None: the model's own
     **more,  # other fields of `Hyperparameters`, or of `TrainingArguments`
 ) -> FineTuneResult:  # best scores, history, throughput; the folder holds the best model
     "Fine-tune and keep the weights with the best F1; settings that are not given are the recipe's."

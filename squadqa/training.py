@@ -70,7 +70,7 @@ def load_new_head(
 
 def load_for_training(
     model: str | Path | PreTrainedModel,  # a preset, a Hub id, a folder, or a model
-    tokenizer: PreTrainedTokenizerBase | None,  # for a model that was built in memory
+    tokenizer: PreTrainedTokenizerBase | str | Path | None,  # None: the model's own
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
     settings: Hyperparameters,  # max_length and seed count here
     *,

@@ -161,11 +161,13 @@ def find_cls(
     input_ids: Sequence[int],  # the tokens of one window
     sequence_ids: Sequence[int | None],  # None for special tokens and padding
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
-) -> int:  # index of the CLS token; 0 where there is none
+) -> int:  # index of the CLS token; of the first that is not padding where there is none
     "Find the token that stands for *no answer here*; it is not at 0 in every architecture."
     cls_id = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
     special = [i for i, s in enumerate(sequence_ids) if s is None and input_ids[i] == cls_id]
-    return special[0] if special else 0
+    if special:
+        return special[0]
+    return next((i for i, token in enumerate(input_ids) if token != tokenizer.pad_token_id), 0)
 
 # %% ../nbs/course/02_windows.ipynb #moved-names
 from .moved import signpost

@@ -391,6 +391,7 @@ def test_a_stream_is_read_as_it_is_needed(tiny):
         ("x " * 380, "text " * 400, "380 tokens.*max_question_len"),
         ("Who?", {"id": "1", "context": "The cat."}, "the context is {'id'.*pass its text"),
         (["Who?"], {"The cat."}, "the context is {'The cat.'}"),
+        ({"Who?", "What?"}, "text", "the questions are a set"),
     ],
 )
 def test_bad_questions(question, context, said, tiny):

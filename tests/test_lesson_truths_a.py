@@ -250,6 +250,13 @@ def test_the_cls_token_is_found_wherever_it_stands(minilm):
     assert find_cls([7, cls, sep], [0, 0, None], minilm) == 0
 
 
+def test_without_a_cls_token_the_first_token_stands_for_no_answer(minilm):
+    pad = minilm.pad_token_id
+    assert find_cls([pad, pad, 7, 8], [None, None, 0, 1], minilm) == 2
+    assert find_cls([7, 8, pad, pad], [0, 1, None, None], minilm) == 0
+    assert find_cls([pad, pad], [None, None], minilm) == 0
+
+
 def test_lengths_that_cannot_work_are_refused(minilm):
     too_long = minilm.model_max_length + 1
     assert "stride=-1 must be" in error_message(check_lengths, minilm, 20, -1)
