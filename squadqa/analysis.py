@@ -301,9 +301,8 @@ def flip_test(
     """If the models were alike, each difference could as well have the other sign: how often is the
     sum then at least as far from 0?"""
     differences, rng = np.asarray(differences, float), np.random.default_rng(seed)
-    sizes, counts = np.unique(
-        np.abs(differences[differences != 0]), return_counts=True
-    )  # equal sizes are flipped together
+    flipped = np.abs(differences[differences != 0])
+    sizes, counts = np.unique(flipped, return_counts=True)  # equal sizes are flipped together
     sums = (2 * rng.binomial(counts, 0.5, (n_resamples, len(counts))) - counts) @ sizes
     return float((1 + (np.abs(sums) >= abs(differences.sum()) - 1e-9).sum()) / (n_resamples + 1))
 

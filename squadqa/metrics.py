@@ -287,9 +287,8 @@ def best_threshold(
     ordered = values[order]
     gains = (text_scores - empty)[order]
     totals = np.cumsum(np.append(empty.sum(), gains))  # [k]: the k lowest keep their text
-    between: np.ndarray = np.append(
-        ordered[1:] != ordered[:-1], True
-    )  # no cut inside a group of equals
+    # no cut inside a group of equals
+    between: np.ndarray = np.append(ordered[1:] != ordered[:-1], True)
     totals = np.where(np.append(True, between), totals, -np.inf)
     best = int(np.argmax(totals > totals.max() - 1e-9))  # the lowest; sums are not exact
     below_all = 0.0 if ordered[0] > 0 else ordered[0] - 1

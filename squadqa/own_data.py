@@ -384,9 +384,7 @@ class ImportReport(DataReport):
     gathered: int = 0  # rows that were joined to an earlier one with the same id
     searched: int = 0  # answers that came without a start, and were found
     utf16: int = 0  # starts that were counted in UTF-16 units, and translated
-    decided: dict[str, str] = field(
-        default_factory=dict
-    )  # kind -> "raise", "first", "keep", "skip"
+    decided: dict[str, str] = field(default_factory=dict)  # kind -> "raise", "skip" and so on
     left_out: list[str] = field(default_factory=list)  # ids
 
     def refuse(self, where: str):

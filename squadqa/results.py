@@ -21,12 +21,10 @@ class FineTuneResult:
     "What a run of fine-tuning gave."
 
     output_dir: str  # the folder with model, tokenizer, checkpoints and results
-    scores: dict[str, float] = field(
-        default_factory=dict
-    )  # exact_match and f1 (0..100) and loss of the best evaluation; {} without validation
+    scores: dict[str, float] = field(default_factory=dict)  # exact_match, f1 (0..100), loss; or {}
     history: list[dict] = field(
         default_factory=list
-    )  # per log or evaluation: step, epoch, and loss or eval_loss, exact_match, f1
+    )  # step, epoch and loss, or eval_loss and scores
     best_step: int | None = None  # the step whose weights were kept; None: the last
     steps: int = 0  # optimizer steps
     train_loss: float = math.nan  # mean training loss of the steps that this call ran

@@ -183,6 +183,25 @@ def test_a_cell_that_is_folded_in_jupyterlab_is_folded_on_the_site():
         assert site.code_cell(cell).source.startswith("#| code-fold: true") == bool(metadata)
 
 
+def test_a_long_comment_does_not_break_its_line(tmp_path):
+    said = "what stands behind the line, and takes more room than the line can give to it"
+    before = (
+        f"answerer = find(starter)  # {said}\n"
+        f"def f(\n    golds: list[str],  # {said}\n):\n    return golds  # {said}\n"
+    )
+    after = (
+        f"# {said}\nanswerer = find(starter)\n\n\n"
+        f"def f(\n    golds: list[str],  # {said}\n):\n    # {said}\n    return golds"
+    )
+    cell = site.code_cell(site.nbformat.v4.new_code_cell(before))
+    book = site.nbformat.v4.new_notebook(cells=[cell])
+    site.nbformat.write(book, tmp_path / "page.ipynb")
+    site.fit_code(tmp_path)
+    assert source(cells(tmp_path / "page.ipynb")[0]) == after
+    script = f"%%bash\necho '  # {said}"
+    assert site.comments_apart(script) == script
+
+
 def test_exported_code_stands_once(made):
     "No documentation is put above code that says the same."
     text = "\n".join((made / name).read_text(encoding="utf-8") for name in BOOKS)

@@ -14,7 +14,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 
 import nbformat
@@ -37,6 +39,7 @@ INSTALL = 'find_spec("squadqa")'
 ASK_AFTER = {"index.ipynb": "what", "course/00_first_answer.ipynb": "result-what"}
 WITHOUT_TERMS = ("index.ipynb", "glossary.ipynb")
 COLUMN = 76  # characters of code that fit beside the two sidebars
+KEEP = "# noqa: page"  # before a comment: ruff does not count the width of such ones
 
 
 # --- what there is
@@ -97,7 +100,7 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         return None
     lines = cell.source.splitlines()
     plain = [x for x in lines if not re.match(r"#\|\s*(export|exporti|exports|slow|gpu|net)\b", x)]
-    cell.source = on_one_line("\n".join(plain).strip("\n"))
+    cell.source = comments_apart(on_one_line("\n".join(plain).strip("\n")))
     if INSTALL in cell.source:
         fold(cell, "Install squadqa where it is missing")
     elif "export" in found and is_helper(cell.source):
@@ -314,10 +317,45 @@ def site_settings(root: Path) -> dict:
     return {"website": website}
 
 
+def comments_apart(source: str) -> str:
+    """Keep long lines with a comment from being broken to make room for it: behind a statement it
+    goes above it; within brackets, as in a signature, it stays, marked so that ruff lets it be."""
+    try:
+        ast.parse(source)
+    except SyntaxError:  # a script of the shell, for example
+        return source
+    lines = source.split("\n")  # as tokenize counts them
+    depth, began = 0, 0
+    above: list[tuple[int, int]] = []  # row and column
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        row, column = token.start
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+        elif token.type == tokenize.NEWLINE:
+            began = 0
+        elif token.type == tokenize.COMMENT:
+            line = lines[row - 1]
+            if not line[:column].strip() or len(line) <= COLUMN:
+                continue
+            if depth == 0 and began == row:
+                above.append((row - 1, column))
+            else:
+                lines[row - 1] = f"{line[:column]}{KEEP} {token.string}"
+        if not began and token.type in (tokenize.NAME, tokenize.OP, tokenize.STRING):
+            began = row
+    for row, column in reversed(above):
+        code, comment = lines[row][:column].rstrip(), lines[row][column:]
+        indent = code[: len(code) - len(code.lstrip())]
+        lines[row : row + 1] = [indent + comment, code]
+    return "\n".join(lines)
+
+
 def fit_code(pages: Path) -> None:
     "Format the code on the pages for their column; what is no Python, such as a script, stays."
     width = ["--line-length", str(COLUMN), "--no-respect-gitignore", "--no-cache"]
     subprocess.run([sys.executable, "-m", "ruff", "format", "-q", *width, pages], check=True)
+    for page in pages.glob("**/*.ipynb"):
+        page.write_text(page.read_text(encoding="utf-8").replace(f"{KEEP} ", ""), encoding="utf-8")
 
 
 def write_yaml(path: Path, content: dict) -> None:
