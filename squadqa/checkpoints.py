@@ -23,6 +23,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 
@@ -513,7 +514,8 @@ class TrainingInterrupted(KeyboardInterrupt):
 class StopOnInterrupt(TrainerCallback):
     "A request to stop ends training after the step at hand; a second one ends it at once."
 
-    def __init__(self):
+    def __init__(self, accelerator: Accelerator | None = None):
+        self.accelerator = accelerator  # None: there is no other process
         self.asked = False
         self.signal: int = signal.SIGINT
 
@@ -529,6 +531,21 @@ class StopOnInterrupt(TrainerCallback):
         _logger.warning(
             "Stopping after this step and saving. Press Ctrl-C again to stop without saving."
         )
+
+    def agreed(
+        self,
+        step: int,  # done
+        total: int,  # steps of the run
+    ) -> bool:  # the same on all processes
+        "Was any process asked? To know that waits for the device, so a GPU is not asked each step."
+        accelerator = self.accelerator
+        if accelerator is None or accelerator.num_processes == 1:
+            return self.asked
+        if accelerator.device.type == "cuda" and step % 8 and step < total:
+            return False
+        if self.asked:
+            accelerator.set_trigger()
+        return accelerator.check_trigger()
 
     def interrupted(
         self,
@@ -546,11 +563,12 @@ class StopOnInterrupt(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         saves_anyway = args.save_strategy == "epoch" and float(state.epoch).is_integer()
-        if self.asked and not saves_anyway:  # at the end of an epoch an evaluation comes first
-            control.should_save = True
+        if self.agreed(state.global_step, state.max_steps) and not saves_anyway:
+            control.should_save = True  # at the end of an epoch an evaluation comes first
 
     def on_save(self, args, state, control, **kwargs):
-        if self.asked and state.global_step < state.max_steps:
+        asked = self.agreed(state.global_step, state.max_steps)
+        if asked and state.global_step < state.max_steps:
             raise self.interrupted(state.global_step, state.max_steps, args.output_dir)
 
     @contextmanager

@@ -121,7 +121,7 @@ def train_loop(
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)
         push = open_push(folder, push_to_hub, settings)
         run = start_run(accelerator, model, tokenizer, data, folder, settings)
-        first, start, stop = run.step, time.perf_counter(), StopOnInterrupt()
+        first, start, stop = run.step, time.perf_counter(), StopOnInterrupt(accelerator)
         with stop.listening():
             train_steps(run, stop, bool(push_to_hub), push)
         seconds = time.perf_counter() - start

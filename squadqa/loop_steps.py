@@ -350,18 +350,6 @@ def _is_due(run: Run) -> bool:
     return run.step == run.plan.total or run.step % period == 0
 
 
-def _asked_to_stop(run: Run, stop: StopOnInterrupt) -> bool:
-    "Was any process asked to stop? Asking the others waits for the device, so not at each step"
-    accelerator = run.accelerator
-    if accelerator.num_processes == 1:
-        return stop.asked
-    if accelerator.device.type == "cuda" and run.step % 8 and run.step < run.plan.total:
-        return False
-    if stop.asked:
-        accelerator.set_trigger()
-    return accelerator.check_trigger()
-
-
 def after_step(
     run: Run,  # an optimizer step done
     epoch: float,  # with the part of the current one that is done
@@ -374,7 +362,7 @@ def after_step(
     due = _is_due(run)
     if due and run.evaluation and settings.evaluate_every != "no":
         log_scores(run, epoch)
-    asked = _asked_to_stop(run, stop)
+    asked = stop.agreed(run.step, run.plan.total)
     if due or asked or settings.save_steps and run.step % settings.save_steps == 0:
         save_checkpoint(run)
     if asked and run.step < run.plan.total:

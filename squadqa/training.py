@@ -409,7 +409,7 @@ def run_training(
     windows = len(trainer.train_dataset)
     precision = pick_precision(settings)
     identity = run_identity("trainer", data, windows, windows_per_step(args), settings, precision)
-    stop = StopOnInterrupt()
+    stop = StopOnInterrupt(trainer.accelerator)
     keeper = KeepWhole(folder, settings)
     trainer.add_callback(keeper)
     trainer.add_callback(stop)

@@ -36,7 +36,7 @@ from squadqa.batching import (
     make_loader,
     predict_logits,
 )
-from squadqa.checkpoints import CheckpointError, TrainingInterrupted, checkpoints
+from squadqa.checkpoints import CheckpointError, StopOnInterrupt, TrainingInterrupted, checkpoints
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model, prepare_evaluation_features
 from squadqa.loop import train_loop
@@ -554,6 +554,32 @@ def test_two_killed_processes_resume(tiny_folder, small_data, tmp_path):
     )
     processes(lambda: train("run", resume=True))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param("trainer"), pytest.param("accelerate", marks=slow)]
+)
+def test_one_of_two_processes_is_asked_to_stop(engine, tiny_folder, small_data, tmp_path):
+    "Both save the same step and end; none waits for the other."
+    run = tmp_path / "run"
+
+    def asked():
+        real = StopOnInterrupt.agreed
+
+        def agreed(self, step, total):
+            if step == 4 and os.environ["RANK"] == "1" and not self.asked:
+                signal.raise_signal(signal.SIGTERM)
+            return real(self, step, total)
+
+        StopOnInterrupt.agreed = agreed
+        try:
+            ENGINES[engine](str(tiny_folder), small_data, run, **RUN | {"batch_size": 2})
+        except TrainingInterrupted as e:
+            return str(e)
+
+    told = processes(asked)
+    assert [words[:17] for words in told] == ["stopped at step 4"] * 2
+    assert [folder.name for folder in checkpoints(run)] == ["checkpoint-4"]
 
 
 @pytest.fixture(scope="module")
