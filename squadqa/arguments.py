@@ -150,6 +150,8 @@ def _plain(value):
     "NumPy's numbers as Python's, which JSON can hold"
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)

@@ -37,6 +37,7 @@ from squadqa.models import (
     max_tokens,
     read_config,
     read_settings,
+    resolve_model,
 )
 from .processes import cast, has_bf16, pick_device
 
@@ -422,9 +423,8 @@ def exported_engine(
     name: str | Path,  # of a model: a preset, a Hub id or a folder
 ) -> dict | None:  # backend, dtype, file, fingerprint; None for a model with weights of PyTorch
     "What `squadqa export` says of a folder that it wrote."
-    if not Path(name).is_dir():
-        return None
-    return read_settings(name).get("engine")
+    folder = Path(resolve_model(name))
+    return read_settings(folder).get("engine") if folder.is_dir() else None
 
 
 def exported_model(
@@ -443,7 +443,7 @@ def load_for_engine(
     name: str | Path,  # of a model: a preset, a Hub id or a folder
 ) -> PreTrainedModel:  # without weights where the folder was exported
     "What `open_engine` takes."
-    return exported_model(name) if exported_engine(name) else load_model(name)
+    return exported_model(resolve_model(name)) if exported_engine(name) else load_model(name)
 
 
 def _open_exported(
@@ -516,8 +516,8 @@ def open_engine(
     "The engine that computes a model's logits."
     check_backend(backend, dtype, device)
     about = exported_engine(name) if name else None
-    if about:
-        return _open_exported(Path(str(name)), about, model, backend, dtype_name(dtype))
+    if name and about:
+        return _open_exported(Path(resolve_model(name)), about, model, backend, dtype_name(dtype))
     model.eval()
     if backend == "torch":
         if getattr(model, "hf_device_map", None) is None:  # else Accelerate has placed it

@@ -27,6 +27,7 @@ from .backends import dtype_name
 from .checkpoints import only_one
 from squadqa.files import (
     Row,
+    check_count,
     check_flag,
     file_digest,
     id_text,
@@ -410,6 +411,7 @@ def predict_file(
 
     Under a launcher the processes share the chunks; the file is that of one process, byte for byte.
     """
+    check_count("chunk", chunk)
     state, options = open_processes(), options or AskOptions()
     questions, output = known_file(questions), user_path(output)
     lock = only_one(output.with_name(f".{output.name}.lock"), "run", output)

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 
 from .arguments import launched
-from .files import check_flag, file_digest
+from .files import check_flag, file_digest, user_path
 
 _logger = logging.getLogger(__name__)
 
@@ -207,7 +207,8 @@ def why_not_written(
     error: Exception,  # what stopped it
 ) -> str:  # the cause
     "Tell a full disk by its name: torch reports it as an unexpected position in a file."
-    free = shutil.disk_usage(folder).free
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
     return f"no space left on the disk ({free} bytes free)" if free < 2**20 else str(error)
 
 
@@ -424,7 +425,8 @@ def only_one(
         yield
     finally:  # removed while it is held, so that nobody takes a file that is about to go
         if os.name != "nt":  # Windows deletes no open file; there `release` does it
-            os.unlink(file)
+            with suppress(FileNotFoundError):  # the folder went with it
+                os.unlink(file)
         lock.release()
 
 
@@ -454,11 +456,7 @@ def _check_overwritten(path: Path) -> None:
 
 def _absolute(output_dir: str | Path) -> Path:
     "The folder of a run, if its name can be written down"
-    if not isinstance(output_dir, (str, os.PathLike)):
-        raise ValueError(f"the output folder is {output_dir!r}, not a path")
-    if not str(output_dir):
-        raise ValueError("the output folder has no name")
-    path = Path(output_dir).absolute()
+    path = user_path(output_dir).absolute()
     try:
         str(path).encode()
     except UnicodeEncodeError:  # models and tokenizers could not be saved there

@@ -32,7 +32,7 @@ from .answering import AskOptions
 from .arguments import FORMATS
 from .backends import check_backend, engine_file, engine_places, fingerprint
 from .demo import sample_questions
-from .files import check_flag, replace_file, write_json
+from .files import check_flag, replace_file, user_path, write_json
 from .hub import public_name
 from .inference import describe_starter
 from squadqa.models import (
@@ -400,7 +400,8 @@ def export_model(
     max_answer_len: int = 30,  # tokens in the longest answer
 ) -> Path:  # the folder
     "Write a folder with an engine, the tokenizer, the settings and a card; whole or not at all."
-    output, name = Path(os.path.realpath(output)), str(model)  # no link is replaced
+    output = Path(os.path.realpath(user_path(output)))  # no link is replaced
+    name = resolve_model(model) if isinstance(model, Path) else model
     dtype = choose_dtype(format, dtype)
     backend = "openvino" if format == "openvino" else "onnx"
     # refuses what is out of range

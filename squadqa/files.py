@@ -47,9 +47,9 @@ def user_path(
 ) -> Path:  # with the home folder in place of ~
     "Make a path, or say why it cannot be one."
     if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise ValueError(f"{shown(path)} is no path of a file")
+        raise ValueError(f"{shown(path)} is no path")
     if "\0" in str(path):
-        raise ValueError(f"{shown(str(path))} is no path of a file: it holds a NUL character")
+        raise ValueError(f"{shown(str(path))} is no path: it holds a NUL character")
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -386,19 +386,23 @@ def _jsonl_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterato
 def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
     reader = csv.reader(_lines(path, ""), strict=True)
     try:
-        names = next(filter(None, reader), [])
+        header = next(filter(None, reader), [])
+        names = header[: max((i for i, name in enumerate(header, 1) if name.strip()), default=0)]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
-            raise ValueError(f"{path} has several columns {', '.join(sorted(repeated))}")
+            told = ", ".join(name or "without a name" for name in sorted(repeated))
+            raise ValueError(f"{path} has several columns {told}")
         line = reader.line_num + 1  # where the next row begins; a cell may go over several lines
         for cells in reader:
-            if len(cells) > len(names):
+            more = cells[len(names) :]  # beyond the last name spreadsheets may write empty cells
+            if any(more) or len(cells) > len(header):
                 raise ValueError(
                     f"{path}, line {line} has more cells than there are columns: "
-                    f"{shown(cells[len(names) :])}; a text with a comma needs quotes around it"
+                    f"{shown(more)}; a text with a comma needs quotes around it"
                 )
             if cells:
-                yield Row(f"{path}, line {line}", dict(zip_longest(names, cells)))
+                values = zip_longest(names, cells[: len(names)])
+                yield Row(f"{path}, line {line}", dict(values))
             line = reader.line_num + 1
     except csv.Error as e:
         raise ValueError(

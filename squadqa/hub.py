@@ -42,7 +42,7 @@ def public_name(
         source = source.name_or_path or "a model in memory"
     if not isinstance(source, (str, Path)):
         return "data in memory"
-    name = PRESETS.get(str(source), str(source))
+    name = PRESETS.get(source, source) if isinstance(source, str) else str(source)
     return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
 
 

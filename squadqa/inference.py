@@ -10,6 +10,7 @@ __all__ = ['TASK', 'OLD_MODEL', 'OLD_DEFAULTS', 'OLD_NAMES', 'describe_starter',
 # %% ../nbs/course/09_inference.ipynb #export-imports
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -253,9 +254,10 @@ def old_options(
     options: dict,  # what was asked for
 ) -> AskOptions:  # with the old defaults for the rest
     "The old stride depended on the length of a window."
-    longest = options.get("max_seq_len", AskOptions.max_seq_len)
-    stride = {"doc_stride": min(longest // 2, AskOptions.doc_stride)}
-    return AskOptions(**OLD_DEFAULTS | stride | options)
+    asked = AskOptions(**OLD_DEFAULTS | options)
+    if "doc_stride" in options:
+        return asked
+    return replace(asked, doc_stride=min(asked.max_seq_len // 2, asked.doc_stride))
 
 
 def _example(item) -> dict:

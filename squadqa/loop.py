@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .arguments import choose_hyperparameters
 from .batching import window_loss, without_labels
 from .checkpoints import StopOnInterrupt, open_run, unheard_is_fine
+from .files import user_path
 from .hub import Push, describe_run, open_push
 from squadqa.loop_steps import (
     Run,
@@ -111,7 +112,7 @@ def train_loop(
     about = describe_run(model, data)
     check_loop(model, settings)
     accelerator = make_accelerator(
-        Path(output_dir).absolute(),
+        user_path(output_dir).absolute(),
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         report_to=settings.report_to,

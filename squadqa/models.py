@@ -46,7 +46,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .files import file_digest, parse_json, read_text, write_json
+from .files import file_digest, parse_json, read_text, user_path, write_json
 
 # %% ../nbs/inside/models.ipynb #presets
 _logger = logging.getLogger(__name__)
@@ -95,11 +95,13 @@ def resolve_model(
 ) -> str:  # a Hub id or a folder, as `from_pretrained` takes it
     "Look up a preset; everything else is passed on. A `Path` is always a folder."
     if isinstance(name, Path):  # one that is called like a preset must not become it later on
-        return f"./{name}" if str(name) in ("starter", *PRESETS) else str(name)
+        return f"./{name}" if str(name) in ("starter", *PRESETS) else str(user_path(name))
     if not name:
         raise ValueError("the model has no name: pass a preset, a folder, or a name on the Hub")
     if name == "starter":
         return str(Path(str(files("squadqa"))) / "starter")
+    if name.startswith("~"):
+        return str(user_path(name))
     offline = offline_minilm() if name in ("minilm", PRESETS["minilm"]) else None
     return str(offline or PRESETS.get(name, name))
 
@@ -108,7 +110,8 @@ def is_own_folder(
     name: str | Path,  # of a model
 ) -> bool:  # False for a preset or a Hub id, whatever folders there are
     "Does a name stand for a folder of the user's own?"
-    return Path(name).is_dir() and Path(resolve_model(name)) == Path(name)
+    folder = Path(resolve_model(name))
+    return folder.is_dir() and folder == user_path(name)
 
 # %% ../nbs/inside/models.ipynb #model-folder
 _TEXT_FILES = ("*.json", "vocab.txt", "merges.txt", "*.model")
@@ -163,12 +166,12 @@ def model_folder(
     if not str(name).strip():
         raise ValueError("the model has no name: pass a preset, a Hub id or a folder")
     source = resolve_model(name)
-    folder = Path(source).expanduser()
+    folder = Path(source)
     if folder.is_dir():
         return folder
     if folder.is_file():
         raise ValueError(f"{source!r} is a file: pass the folder that holds the model")
-    if folder.is_absolute() or source.startswith((".", "~")) or "\\" in source:
+    if folder.is_absolute() or source.startswith(".") or "\\" in source:
         raise ValueError(f"there is no folder {source!r}")
     return _download(source, _TEXT_FILES + (_WEIGHT_FILES if weights else ()), revision)
 
@@ -318,10 +321,11 @@ def read_settings(
     commit: str | None = None,  # of the model on the Hub, where the name is a Hub id
 ) -> dict:  # empty if there are none, or if the Hub cannot be reached
     "What squadqa keeps beside a model's weights, in `squadqa.json`."
-    folder = Path(resolve_model(name)).expanduser()
+    source = resolve_model(name)
+    folder = Path(source)
     if not folder.is_dir():
         try:
-            folder = _download(str(folder), ("squadqa.json",), commit)
+            folder = _download(source, ("squadqa.json",), commit)
         except ValueError:
             return {}
     path = folder / "squadqa.json"

@@ -387,9 +387,18 @@ class ImportReport(DataReport):
     decided: dict[str, str] = field(default_factory=dict)  # kind -> "raise", "skip" and so on
     left_out: list[str] = field(default_factory=list)  # ids
 
+    @property
+    def undecided(self) -> list[str]:
+        "Kinds of problems that nobody has decided about."
+        return [kind for kind in self.problems if self.decided[kind] == "raise"]
+
+    @property
+    def ok(self) -> bool:
+        return not self.undecided  # what was decided about is mended or left out
+
     def refuse(self, where: str):
         "A `ValueError` names the first of each kind that nobody has decided about."
-        undecided = [kind for kind in self.problems if self.decided[kind] == "raise"]
+        undecided = self.undecided
         if not undecided:
             return
         count = sum(self.problems[kind] for kind in undecided)

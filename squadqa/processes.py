@@ -31,7 +31,8 @@ def pick_device(
     device: str | int | torch.device | None = None,  # a name, the number of a GPU, -1: the CPU
 ) -> torch.device:  # None becomes a GPU if there is one; what is not there is a `ValueError`
     "Where to compute. Each process of a launch has a GPU of its own."
-    rank = int(os.environ.get("LOCAL_RANK", -1))
+    local = os.environ.get("LOCAL_RANK", "")
+    rank = int(local) if local.isdecimal() else -1
     if device is None and torch.cuda.is_available():
         device = rank if 0 <= rank < torch.cuda.device_count() else torch.cuda.current_device()
     if device is None:

@@ -123,7 +123,7 @@ def build_trainer(
 
     def score(output):
         starts, ends = output.predictions[:2]
-        if np.isnan(starts).any():
+        if np.isnan(starts).any() or np.isnan(ends).any():
             raise Diverged(trainer.state.global_step, args.learning_rate)
         return compute_metrics(starts, ends, evaluation, data["validation"])
 

@@ -49,6 +49,11 @@ WRONG = {
 }
 
 
+def test_numbers_of_numpy_are_taken():
+    settings = Hyperparameters(use_cpu=np.True_, epochs=np.int64(2), seed=np.int32(7))
+    assert settings.use_cpu is True and settings.epochs == 2 and type(settings.seed) is int
+
+
 @pytest.mark.parametrize("name, value", [(n, v) for n, values in WRONG.items() for v in values])
 def test_a_value_that_makes_no_sense_is_named(name, value):
     with pytest.raises(ValueError) as error:

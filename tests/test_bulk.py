@@ -96,6 +96,13 @@ def test_answers_are_those_of_the_question_answerer(questions, tiny_folder, expe
         ] == answers[0]["answer"]
 
 
+def test_a_chunk_holds_a_question(questions, tiny_folder, tmp_path):
+    with pytest.raises(ValueError, match="chunk=0 must be a whole number of at least 1"):
+        predict_file(
+            QuestionAnswerer(tiny_folder), questions / "q.jsonl", tmp_path / "a.jsonl", chunk=0
+        )
+
+
 def test_parquet_has_the_same_answers(questions, tiny_folder, expected, tmp_path):
     alone(
         lambda: predict_file(

@@ -22,6 +22,7 @@ from squadqa.checkpoints import (
     checkpoints,
     find_damage,
     last_whole_checkpoint,
+    only_one,
     open_run,
     run_files,
     seal_checkpoint,
@@ -426,9 +427,22 @@ def test_what_no_run_made_is_not_resumed(name, tmp_path):
     assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_the_fault_is_told_when_the_folder_has_gone(tmp_path):
+    with pytest.raises(CheckpointError, match="run: the disk was taken out"):
+        with only_one(tmp_path / ".lock", "training", tmp_path), whole_or_absent(tmp_path / "run"):
+            shutil.rmtree(tmp_path)
+            raise OSError("the disk was taken out")
+
+
+def test_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with open_run("~/run") as folder:
+        assert folder.path == tmp_path / "run"
+
+
 def test_a_folder_needs_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="has no name"), open_run("", overwrite=True):
+    with pytest.raises(ValueError, match="'' is no path"), open_run("", overwrite=True):
         pass
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -343,3 +344,4 @@ def test_names_of_data_for_a_card(tmp_path):
     for source in ({"train": [a, b], "validation": a}, {"train": (a, str(b))}, [a, b, a]):
         assert public_name(source) == "a.json, b.json"
     assert public_name({"train": 5, "validation": 6}) == public_name([1]) == "data in memory"
+    assert public_name("bert") == "bert-base-cased" and public_name(Path("bert")) == "bert"

@@ -6,16 +6,18 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from squadqa import export
+from squadqa.backends import exported_engine
 from squadqa.cli import main
 from squadqa.export import EXPORTED, FORMATS, PACKAGES, export_model, round_weights
 from squadqa.inference import QuestionAnswerer
-from squadqa.models import save_settings
+from squadqa.models import is_own_folder, save_settings
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
@@ -272,7 +274,7 @@ def test_the_endpoint_takes_lists(exported):
     [
         ({"topp": 2}, "no option is called topp: there are .*top_k"),
         ([2], r"parameters=\[2\] must be an object"),
-        ({"top_k": "two"}, "top_k='two' must be a number"),
+        ({"top_k": "two"}, "top_k='two' must be a whole number"),
     ],
 )
 def test_the_endpoint_refuses_what_is_no_option(exported, parameters, said):
@@ -324,6 +326,23 @@ def test_an_earlier_export_is_replaced_only_when_meant(cache, own, tmp_path):
     assert "int8-weights" in (output / "README.md").read_text()
     assert (output / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_home_of_the_user(cache, own, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert export_model(own, "~/out") == tmp_path / "out"
+    assert exported_engine("~/out")["backend"] == "onnx" and is_own_folder("~/out")
+    qa = QuestionAnswerer("~/out", backend="onnx")
+    assert qa("Who waited?", "The cat waited.")["answer"]
+
+
+def test_a_path_is_no_preset(cache, own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(own, "starter")
+    export_model(Path("starter"), "mine")
+    export_model(own, "other")
+    mine, other = (exported_engine(tmp_path / name) for name in ("mine", "other"))
+    assert mine["fingerprint"] == other["fingerprint"]
 
 
 def test_a_foreign_folder_is_never_replaced(own, tmp_path):

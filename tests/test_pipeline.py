@@ -397,6 +397,11 @@ def test_without_words_and_repeats_it_is_the_answerer(pipe, tiny_folder):
         assert old["score"] == pytest.approx(ours["score"], rel=1e-5)
 
 
+def test_a_length_must_be_a_number(pipe):
+    with pytest.raises(ValueError, match="max_seq_len='384' must be a whole number"):
+        pipe(Q, "The cat waited.", max_seq_len="384")
+
+
 def test_one_word_seen_in_many_windows_has_a_score_of_at_most_one(pipe):
     text = "The cat waited. " * 200
     assert 0 < pipe(Q, text, max_seq_len=64)["score"] <= 1

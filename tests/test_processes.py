@@ -57,7 +57,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch, "ones", lambda *a, device: torch.zeros(1))
-    for rank, want in (("2", 2), ("9", 0), ("-1", 0)):
+    for rank, want in (("2", 2), ("9", 0), ("-1", 0), ("", 0)):
         monkeypatch.setenv("LOCAL_RANK", rank)
         assert pick_device() == torch.device("cuda", want)
 
