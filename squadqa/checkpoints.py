@@ -179,7 +179,7 @@ def check_same_run(
     folder: Path,  # the checkpoint to continue from
     identity: dict,  # of the run that wants to
 ) -> None:
-    "A `ValueError` where the run would see other data, other batches or another learning rate."
+    "A `ValueError` for other data, batches or learning rates; the run may become longer."
     then = read_seal(folder)["identity"]
     if then.get("engine") != identity.get("engine"):
         ways = {"trainer": "fine_tune (--engine trainer)"}

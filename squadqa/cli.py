@@ -98,6 +98,15 @@ def _columns(args: argparse.Namespace) -> dict[str, str]:
     return {name.removesuffix("_column"): value for name, value in given.items() if value}
 
 
+def _table_words(args: argparse.Namespace) -> list[str]:
+    "The options of `_table`, as they were written"
+    given = {name: getattr(args, name) for name in TABLE_OPTIONS}
+    given |= {f"{name}_column": value for name, value in _columns(args).items()}
+    words = {True: "yes", False: "no"}
+    told = [(name, words.get(value, value)) for name, value in given.items() if value is not None]
+    return [word for name, value in told for word in (f"--{name.replace('_', '-')}", value)]
+
+
 def _table(args: argparse.Namespace) -> dict:
     "What was said of a file's layout and the names of its columns"
     options = {name: getattr(args, name) for name in TABLE_OPTIONS}
@@ -177,9 +186,8 @@ def _told_training(args: argparse.Namespace, result) -> str:
         lines.append(f"After training: {_scores(result.scores)} ({kept})")
     speed = f"{result.windows_per_second:.1f} windows per second, evaluations included"
     lines.append(f"{result.steps} steps took {result.train_seconds:.0f} s ({speed}).")
-    score_it = shlex.join(
-        ["squadqa", "evaluate", "--data", str(args.data), "--model", str(args.output)]
-    )
+    words = ["evaluate", "--data", str(args.data), "--model", str(args.output)]
+    score_it = shlex.join(["squadqa", *words, *_table_words(args)])
     lines.append(f"The model is in {args.output}. Score it with: {score_it}")
     return "\n".join(lines)
 

@@ -279,7 +279,8 @@ def check_columns(
         raise ValueError(
             f"{where} has no column {', '.join(missing)} (it has: "
             f"{', '.join(map(str, columns))}{separator_hint(columns)}); "
-            "rename yours, or write answers as two lists: text and answer_start"
+            "rename yours, write answers as two lists (text and answer_start), or read the file as "
+            "a table with one answer a row: --layout table, or squadqa.own_data.load_tables"
         )
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -94,6 +96,33 @@ def removed_pipeline(minilm, tiny_folder):
     transformers.pipeline("question-answering")
 
 
+def a_folder_in_use(minilm, tiny_folder):
+    from squadqa.checkpoints import open_run
+
+    with open_run(tiny_folder):
+        pass
+
+
+def a_port_in_use(minilm, tiny_folder):
+    import socket
+
+    from squadqa.demo import _listen
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        _listen(other.getsockname()[1])
+
+
+def changed_settings(minilm, tiny_folder):
+    from squadqa.checkpoints import check_same_run, seal_checkpoint
+
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "weights").write_text("")
+        seal_checkpoint(folder, {"seed": 1})
+        check_same_run(Path(folder), {"seed": 2})
+
+
 RAISED = {
     "removed": (removed_pipeline, "pipeline", KeyError),
     "stride": (lambda t, _: windows(t, max_length=128, stride=128), "stride", ValueError),
@@ -105,6 +134,9 @@ RAISED = {
     "column": (no_column, "own-data", ValueError),
     "wrong place": (wrong_place, "own-data", ValueError),
     "elsewhere": (elsewhere, "own-data", ValueError),
+    "folder": (a_folder_in_use, "in-the-way", ValueError),
+    "port": (a_port_in_use, "in-the-way", ValueError),
+    "settings": (changed_settings, "in-the-way", ValueError),
     "IndexError": (by_position, "indexerror", IndexError),
 }
 
