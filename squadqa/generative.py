@@ -6,7 +6,7 @@
 __all__ = ['require_seq2seq', 'load_generative', 'check_generative', 'prompt_layout', 'prompt', 'prompt_windows', 'window_chars',
            'prepare_generative_features', 'target_scores', 'until_end', 'answer_windows', 'window_odds', 'best_windows',
            'generate_answers', 'evaluate_generative', 'GenerativeTrainer', 'safe_precision', 'build_generative_trainer',
-           'generative_card', 'load_to_write', 'fine_tune_generative']
+           'generative_card', 'fine_tune_generative']
 
 # %% ../nbs/further/generative.ipynb #export-imports
 import math
@@ -517,13 +517,6 @@ def generative_card(
     return card.replace("for extractive question answering", "for generative question answering")
 
 # %% ../nbs/further/generative.ipynb #fine-tune-generative
-def load_to_write(
-    name: str | Path,  # a Hub id or a folder
-) -> PreTrainedModel:  # float32: what was stored in 16 bits would learn in 16 bits
-    "A model that writes answers, ready to learn."
-    return load_generative(name).float()
-
-
 def fine_tune_generative(
     model: str | Path | PreTrainedModel,  # a Hub id ("google/flan-t5-small"), a folder, or a model
     data: str | Path | dict | DatasetDict,  # what `load_squad` takes, or splits
@@ -573,7 +566,7 @@ def fine_tune_generative(
     about = describe_run(model, data) | {"teach_empty": teach_empty} | scoring
     with open_run(output_dir, resume=resume, overwrite=overwrite) as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(
-            model, tokenizer, data, settings, load=load_to_write, check=check_generative
+            model, tokenizer, data, settings, load=load_generative, check=check_generative
         )
         push = open_push(folder, push_to_hub, settings)
         args = training_arguments(

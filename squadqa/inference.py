@@ -10,6 +10,7 @@ __all__ = ['TASK', 'OLD_MODEL', 'OLD_DEFAULTS', 'OLD_NAMES', 'describe_starter',
 # %% ../nbs/course/09_inference.ipynb #export-imports
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
@@ -487,42 +488,28 @@ class QuestionAnsweringPipeline(Pipeline):
 _CLASS_HOMES = ("transformers", "transformers.pipelines")  # where the old class was imported from
 
 
-class RestoredPipeline:
+class RestoredPipeline(ExitStack):
     "What `restore_pipeline` changed. In a `with` block, it is undone at the end."
-
-    def __init__(self, active: bool, before: dict | None = None, removed: str | None = None):
-        self.active, self.before, self.removed = active, before, removed
-        self.classes: dict[str, type | None] = {}  # what had the name of the class
 
     def undo(self) -> None:
         "Leave transformers as it was. A second time, nothing happens."
-        if not self.active:
-            return
-        self.active = False
-        tasks = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks
-        tasks.pop(TASK, None)
-        if self.before is not None:
-            tasks[TASK] = self.before
-        if self.removed is not None:
-            transformers.pipelines.REMOVED_TASKS[TASK] = self.removed
-        for home, before in self.classes.items():
-            names = vars(import_module(home))
-            names.pop(QuestionAnsweringPipeline.__name__, None)
-            if before is not None:
-                names[QuestionAnsweringPipeline.__name__] = before
+        self.close()
 
-    def name_class(self) -> None:
-        "`from transformers import QuestionAnsweringPipeline` works again too."
-        for home in _CLASS_HOMES:
-            names = vars(import_module(home))
-            self.classes[home] = names.get(QuestionAnsweringPipeline.__name__)
-            names[QuestionAnsweringPipeline.__name__] = QuestionAnsweringPipeline
+    def put(
+        self,
+        table: dict,  # of transformers
+        key: str,  # of one entry
+        value=None,  # to stand there until the end; None: nothing
+    ) -> None:
+        "Change an entry, and remember what was there."
+        self.callback(_enter, table, key, table.get(key))
+        _enter(table, key, value)
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        self.undo()
+def _enter(table: dict, key: str, value):
+    table.pop(key, None)
+    if value is not None:
+        table[key] = value
 
 
 class _Probe:
@@ -533,13 +520,6 @@ class _Probe:
 
     def __init__(self, **arguments):
         pass
-
-
-def _make_room() -> RestoredPipeline:
-    "Take the task off the list of removed ones, and off that of known ones"
-    before = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks.pop(TASK, None)
-    removed = getattr(transformers.pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
-    return RestoredPipeline(True, before, removed)
 
 
 def _register() -> None:
@@ -557,14 +537,17 @@ def _register() -> None:
 
 def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
     'Let `transformers.pipeline("question-answering", ...)` work again. Twice is as good as once.'
-    restored = RestoredPipeline(active=False)
+    restored = RestoredPipeline()
     try:
-        known = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks.get(TASK)
-        if known and known["impl"] is QuestionAnsweringPipeline:
+        tasks = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks
+        if TASK in tasks and tasks[TASK]["impl"] is QuestionAnsweringPipeline:
             return restored  # whoever restored it first undoes it
-        restored = _make_room()
+        restored.put(tasks, TASK)
+        restored.put(getattr(transformers.pipelines, "REMOVED_TASKS", {}), TASK)
         _register()
-        restored.name_class()
+        for home in _CLASS_HOMES:  # `from transformers import QuestionAnsweringPipeline` works too
+            name = QuestionAnsweringPipeline.__name__
+            restored.put(vars(import_module(home)), name, QuestionAnsweringPipeline)
     except Exception as e:
         restored.undo()
         raise RuntimeError(
