@@ -345,7 +345,7 @@ def _told_scores(args: argparse.Namespace, scores: dict) -> list[str]:
         if f"{key}_exact" in scores:
             groups.append(f"{name} {scores[key + '_exact']:.2f}/{scores[key + '_f1']:.2f}")
     if "null_threshold" in scores:
-        silent = f"'' above a threshold of {scores['null_threshold']:.3f}"
+        silent = f"no answer where null_score - score > {scores['null_threshold']:.3f}"
         parts = [f"EM/F1 of questions {', '.join(groups)}"] if groups else []
         lines.append("; ".join([*parts, silent]))
     if args.fit_threshold:
