@@ -66,6 +66,7 @@ class Hyperparameters:
         None,
         "processes that make batches beside the training; None is 2 on a GPU, 0 on a CPU",
         least=0,
+        below=1025,
     )
     evaluate_every: str | int = _setting(
         "epoch", "evaluate and save each 'epoch', every so many steps, or 'no' evaluation"

@@ -57,7 +57,7 @@ def printable(
 
 def _say(args: argparse.Namespace, text: str, values: dict):
     "Print for people, or JSON for machines"
-    if not _is_main():
+    if not _is_main() or sys.stdout is None:
         return
     if args.json:
         # NaN and infinity are no JSON; null is
@@ -65,13 +65,31 @@ def _say(args: argparse.Namespace, text: str, values: dict):
         text = json.dumps(values, ensure_ascii=False)
     else:
         text = printable(text)
-    print(text, flush=True)
+    _print(text)
 
 
 def _note(text: str):
-    "Tell people something beside the result, on standard error"
+    "Tell people something beside the result"
     if _is_main():
-        print(printable(text), file=sys.stderr, flush=True)
+        _complain(text)
+
+
+def _complain(text: str):
+    "On standard error, if anybody can hear it; print would take standard output for a closed one"
+    if sys.stderr:
+        with suppress(OSError):
+            print(printable(text), file=sys.stderr, flush=True)
+
+
+def _print(text: str):
+    "A result, which must not be lost without a word"
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        _hush()
+        raise ValueError(f"standard output cannot be written: {e.strerror}") from None
 
 # %% ../nbs/inside/cli.ipynb #data-argument
 TABLE_OPTIONS = ("layout", "label", "utf16", "unclear", "not_found", "no_answer")  # of `convert`
@@ -242,10 +260,11 @@ def output_folder(
     output: str | None = None,  # as given
 ) -> Path:  # where `evaluate` writes
     "The folder that was named, the model's own, or NAME-evaluation."
+    from squadqa.files import user_path
     from squadqa.models import is_own_folder
 
     if output:
-        return Path(output)
+        return user_path(output)
     return Path(model if is_own_folder(model) else f"{model.replace('/', '-')}-evaluation")
 
 
@@ -269,13 +288,20 @@ _WRITTEN = ("predictions.json", "nbest.json", "scores.json", "report.html")  # b
 
 
 def _spare_data(data: str, folder: Path) -> None:
-    "The questions must not be written over"
+    "The questions must not be written over, whatever leads to them"
+    from squadqa.files import user_path
+
     source = data_source(data)
+    files: list[Path] = []
     for one in source.values() if isinstance(source, dict) else [source]:
-        name = Path(str(one)).name
-        target = folder / name
-        if name in _WRITTEN and target.is_file() and target.samefile(Path(str(one)).expanduser()):
-            raise ValueError(f"{one} would be written over: choose another folder with --output")
+        path = user_path(one)
+        files += path.iterdir() if path.is_dir() else [path] * path.exists()
+    for target in (folder / name for name in _WRITTEN):
+        if target.exists() and any(file.exists() and target.samefile(file) for file in files):
+            raise ValueError(
+                f"{target} is among the data and would be written over: choose "
+                "another folder with --output"
+            )
 
 
 def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
@@ -287,7 +313,7 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     check_backend(args.backend, args.dtype, args.device)
     if args.stride >= args.max_length:
         raise ValueError(f"--stride {args.stride} must be less than --max-length {args.max_length}")
-    if args.language:
+    if args.language is not None:
         language_code(args.language)
     if args.fit_threshold and args.language:
         raise ValueError("--fit-threshold scores by SQuAD v2.0's rules: leave out --language")
@@ -445,12 +471,12 @@ def _answerer(args: argparse.Namespace):
 
 def _read(path: str) -> str:
     "The text of a file; - is standard input"
-    from squadqa.files import read_text
+    from squadqa.files import read_text, user_path
 
     if path != "-":
-        if not Path(path).is_file():
+        if not os.path.lexists(user_path(path)):
             raise ValueError(f"there is no file {path} (a text itself goes to --text)")
-        return read_text(path)
+        return read_text(path, pipes=True)
     try:
         return sys.stdin.read() if sys.stdin else ""
     except UnicodeDecodeError as e:
@@ -474,6 +500,8 @@ def answer(
     args: argparse.Namespace,  # question, questions, context, text, top_k and options
 ) -> int:  # exit code
     "Answer questions about one context: one line of JSON for each."
+    if sys.stdout is None:
+        raise ValueError("standard output is closed, and the answers would be lost")
     if args.questions == args.context == "-":
         raise ValueError("only one of --questions and --context can come from standard input")
     questions = _questions(args)
@@ -485,7 +513,7 @@ def answer(
     found = _answerer(args).stream(pairs, **asdict(options))
     for question, answers in zip(questions, found):
         row = answers if args.top_k == 1 else {"answers": answers}
-        print(json.dumps({"question": question} | row, ensure_ascii=False))
+        _print(json.dumps({"question": question} | row, ensure_ascii=False))
     return 0
 
 
@@ -1100,14 +1128,14 @@ def _run(args: argparse.Namespace) -> int:
         _hush()
         return 141  # 128 + SIGPIPE, as of other programs
     except KeyboardInterrupt as e:
-        print(f"\nsquadqa: {printable(str(e)) or 'stopped'}", file=sys.stderr)
+        _complain(f"\nsquadqa: {str(e) or 'stopped'}")
         return getattr(e, "exit_code", 130)
     except Exception as e:
         if not _is_fault(e):
             raise
         processes, rank = _launched()
         who = "squadqa" if processes == 1 else f"squadqa (process {rank})"
-        print(f"{who}: {printable(_sentence(args, e))}", file=sys.stderr)
+        _complain(f"{who}: {_sentence(args, e)}")
         return 2
 
 

@@ -60,6 +60,7 @@ def user_path(
 
 def input_file(
     path: str | Path,  # as somebody typed it
+    pipes: bool = False,  # will a pipe do, which can be read only once?
 ) -> Path:  # a file that exists
     "Find a file to read; a `ValueError` says what stands there instead."
     path = user_path(path)
@@ -72,7 +73,7 @@ def input_file(
         raise ValueError(f"{path} cannot be read: {e.strerror}") from None
     if stat.S_ISDIR(mode):
         raise ValueError(f"{path} is a folder, and a file was expected")
-    if not stat.S_ISREG(mode):
+    if not (stat.S_ISREG(mode) or pipes and stat.S_ISFIFO(mode)):
         raise ValueError(f"{path} is no ordinary file")
     return path
 
@@ -110,9 +111,10 @@ def _lines(path: Path, newline: str) -> Iterator[str]:
 
 def read_text(
     path: str | Path,  # a text file
+    pipes: bool = False,  # will a pipe do?
 ) -> str:  # its text without a byte-order mark, line ends as they are
     "Read a UTF-8 file. An empty file or another encoding is a `ValueError`."
-    return "".join(_lines(input_file(path), ""))
+    return "".join(_lines(input_file(path, pipes), ""))
 
 
 def parse_json(

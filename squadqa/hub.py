@@ -200,6 +200,10 @@ def open_push(
         raise ValueError(
             f"push_to_hub={given!r} contradicts hub_model_id={settings.hub_model_id!r}: pass one"
         )
+    if not push_to_hub and settings.hub_private_repo is not None:
+        raise ValueError(
+            f"hub_private_repo={settings.hub_private_repo!r} has no effect without push_to_hub"
+        )
     if not push_to_hub or not folder.main:
         return None
     name = settings.hub_model_id or given or folder.path.name

@@ -50,7 +50,7 @@ from .hub import Push, model_card
 from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .processes import StepPlan, own_share, plan_steps
-from .results import FineTuneResult, write_results
+from .results import FineTuneResult, finished_result, write_results
 from .training import Diverged, all_finite, best_scores, compile_if_wanted, run_identity
 
 # %% ../nbs/inside/loop_steps.ipynb #decay-groups
@@ -210,8 +210,8 @@ def start_run(
     )
     _keep_weights_readable(accelerator)
     precision, size = accelerator.mixed_precision, plan.windows_per_step
-    identity = run_identity("accelerate", data, len(features), size, settings, precision)
-    checkpoint = folder.start(identity)
+    identity = run_identity("accelerate", data, len(features), size, settings, precision, plain)
+    checkpoint = folder.start(identity, plain.name_or_path)
     if checkpoint:
         load_checkpoint(run, checkpoint)
     if accelerator.log_with:
@@ -401,6 +401,10 @@ def finish_run(
     push: Push | None = None,  # where to upload the result
 ) -> FineTuneResult:  # as `fine_tune` gives it
     "Write the model that was kept and what the run gave."
+    if steps == 0 and (done := finished_result(run.folder.path, run.step)):
+        if push:
+            push.finish(run.folder.path)
+        return done
     total = run.loss_before + float(run.accelerator.reduce(run.loss_since, "mean"))
     if not math.isfinite(total):
         raise Diverged(run.step, run.settings.learning_rate)

@@ -41,10 +41,11 @@ from squadqa.checkpoints import (
     whole_or_absent,
 )
 from .data import check_examples, load_squad
-from .hub import Push, model_card
+from .examples import split_of
+from .hub import Push, model_card, public_name
 from .models import check_fit, load_model, load_tokenizer
 from .processes import choose_precision, likely_device
-from .results import FineTuneResult, write_results
+from .results import FineTuneResult, finished_result, write_results
 
 # %% ../nbs/inside/training.ipynb #load-for-training
 def load_training_data(
@@ -57,6 +58,9 @@ def load_training_data(
             f"there is no train split, only {', '.join(data)}: "
             "pass {'train': file, 'validation': file}"
         )
+    for name in data:
+        if split_of(name) == "validation" and "validation" not in data:
+            raise ValueError(f"a split is called {name!r}: call it validation, or leave it out")
     splits = {name: data[name] for name in ("train", "validation") if name in data}
     check_examples(DatasetDict(splits)).raise_if_bad()
     return load_squad(splits)  # answers in the form that labels are made of
@@ -185,11 +189,13 @@ def run_identity(
     step_windows: int,  # windows per optimizer step, over all processes
     settings: Hyperparameters,  # of the run
     precision: str,  # "no", "fp16" or "bf16"
+    model: PreTrainedModel,  # that the run began with
 ) -> dict:  # values that json can write
     "What a checkpoint says about the run that wrote it."
     more = settings.training_args.items()
     identity = {
         "engine": engine,
+        "model": public_name(model),
         "windows_per_step": step_windows,
         "mixed_precision": precision,
         **{name: getattr(settings, name) for name in SAME},
@@ -300,6 +306,7 @@ class KeepWhole(TrainerCallback):
         self.folder = folder
         self.settings = settings
         self.begun = False  # what comes after a checkpoint was read
+        self.stepped = False  # a step was done
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.begun = True
@@ -308,6 +315,7 @@ class KeepWhole(TrainerCallback):
             state.best_model_checkpoint = str(best)
 
     def on_step_end(self, args, state, control, **kwargs):
+        self.stepped = True
         every = self.settings.save_steps
         if every and state.global_step % every == 0:
             control.should_save = True
@@ -404,14 +412,19 @@ def run_training(
     args = trainer.args
     windows = len(trainer.train_dataset)
     precision = pick_precision(settings)
-    identity = run_identity("trainer", data, windows, windows_per_step(args), settings, precision)
+    size = windows_per_step(args)
+    identity = run_identity("trainer", data, windows, size, settings, precision, trainer.model)
     stop = StopOnInterrupt(trainer.accelerator)
     keeper = KeepWhole(folder, settings)
     trainer.add_callback(keeper)
     trainer.add_callback(stop)
     with stop.listening():
-        checkpoint = folder.start(identity)
+        checkpoint = folder.start(identity, trainer.model.name_or_path)
         result = summarize_run(trainer, _train(trainer, checkpoint, keeper))
+    if checkpoint and not keeper.stepped and (done := finished_result(folder.path, result.steps)):
+        if push:
+            push.finish(folder.path)
+        return done
     if not args.should_save:
         return result
     compiled = getattr(trainer, "compiled", False)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ WRONG = {
     "padding": (True, "longest", None),
     "pad_to_multiple_of": (0, -8, 2.5, True),
     "compile": ("always", 1, None),
-    "workers": (-1, 1.5, True),
+    "workers": (-1, 1.5, True, 100_000),
     "mixed_precision": ("half", True, None),
     "evaluate_every": ("often", 0, -5, 2.5, True, None),
     "eval_on_start": (1, "yes"),
@@ -264,7 +265,7 @@ def test_what_must_be_the_same_to_resume(small_data):
 
     def identity(data=small_data, together=8, **given):
         settings = choose_hyperparameters(**given)
-        return run_identity("trainer", data, 100, together, settings, "no")
+        return run_identity("trainer", data, 100, together, settings, "no", SimpleNamespace())
 
     now = identity()
     for other in (

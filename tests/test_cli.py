@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import pytest
 from absurd_options import ABSURD
@@ -657,3 +659,71 @@ def test_main_leaves_other_streams_alone(monkeypatch):
     monkeypatch.setattr(sys, "stdin", stream)
     assert stream.readline() == "one\n" and cli.main(["check", "sample"]) == 0
     assert stream.readline() == "two\n"  # too late to change it
+
+
+@pytest.mark.parametrize("way", ["a link to the data", "a link as the data", "a folder"])
+def test_an_evaluation_spares_its_data(way, squadqa, tiny_folder, tmp_path):
+    rows = load_squad()["validation"].select(range(3)).to_list()
+    Path("out").mkdir()
+    data = {"a link to the data": "mine.json", "a link as the data": "link.json", "a folder": "out"}
+    file = Path("mine.json" if way == "a link to the data" else "out/scores.json")
+    file.write_text(json.dumps(rows))
+    if way == "a link to the data":
+        Path("out/scores.json").symlink_to("../mine.json")
+    if way == "a link as the data":
+        Path("link.json").symlink_to(file)
+    done = squadqa("evaluate", "--data", data[way], "--model", tiny_folder, "--output", "out")
+    assert done.code == 2 and "would be written over" in done.err, done
+    assert json.loads(file.read_text()) == rows
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_context_from_a_pipe(squadqa, tiny_folder):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text("Ann met Bo in Rome."))
+    writer.start()
+    done = squadqa("answer", "--question", "Who?", "--context", "pipe", "--model", tiny_folder)
+    writer.join()
+    assert done.code == 0 and json.loads(done.out)["answer"] in "Ann met Bo in Rome."
+    done = squadqa("answer", "--question", "Who?", "--context", ".", "--model", tiny_folder)
+    assert done.code == 2 and ". is a folder" in done.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_streams_that_nobody_can_write(tmp_path, tiny_folder):
+    "Answers are not lost without a word, and what is said beside them is no reason to stop."
+    words = f"-m squadqa.cli answer --question Who? --text Ann. --model {tiny_folder}"
+    command = f"{sys.executable} {words}"
+
+    def shell(line):
+        found = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=ROOT)
+        return Done(found.returncode, found.stdout, found.stderr)
+
+    full = shell(f"{command} > /dev/full")
+    assert full.code == 2 and "standard output cannot be written: No space left" in full.err
+    closed = shell(f"{command} >&-")
+    assert closed.code == 2 and "standard output is closed" in closed.err
+    for where in ("2> /dev/full", "2>&-"):
+        assert json.loads(shell(f"{command} {where}").out)["answer"] in "Ann."
+    silent = shell(f"{sys.executable} -m squadqa.cli check nowhere.json 2>&-")
+    assert silent.code == 2 and silent.out == ""
+
+
+def test_options_that_would_do_nothing(squadqa, tiny_folder):
+    done = squadqa("evaluate", "--data", "sample", "--model", tiny_folder, "--language", "")
+    assert done.code == 2 and done.err
+    words = ["--data", "sample", "--model", tiny_folder, "--output", "run", "--hub-private-repo"]
+    done = squadqa("train", *words)
+    assert done.code == 2 and "no effect without push_to_hub" in done.err
+
+
+def test_the_hint_after_a_training_reads_the_same_table(squadqa, tiny_folder):
+    rows = "asked,passage,reply\nWho met Bo?,Ann met Bo.,Ann\nWhom did Ann meet?,Ann met Bo.,Bo\n"
+    for name in ("train", "validation"):
+        Path(f"{name}.csv").write_text(rows)
+    names = "--question-column asked --context-column passage --answer-column reply".split()
+    words = ["--data", ".", *names, "--model", tiny_folder, "--output", "run", "--max-steps", "1"]
+    done = squadqa("train", *words)
+    assert done.code == 0, done.err
+    hint = done.out.split("Score it with: squadqa ")[1].split()
+    assert squadqa(*hint).code == 0

@@ -915,3 +915,21 @@ def test_roberta_leaves_positions_unused():
 def test_config_changes_only_what_the_model_has(folder):
     config = read_config(folder, {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.5})
     assert config.attention_probs_dropout_prob == 0.0 and not hasattr(config, "attention_dropout")
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("num_hidden_layers", 1_000_000, "num_hidden_layers is 1000000, not one of 0 to 1000"),
+        ("num_hidden_layers", "two", "num_hidden_layers"),
+        ("hidden_dropout_prob", math.nan, "hidden_dropout_prob is nan, not a probability"),
+        ("attention_probs_dropout_prob", 2.0, "not a probability"),
+        ("output_hidden_states", "x", "output_hidden_states"),
+        ("output_attentions", 1.5, "output_attentions"),
+    ],
+)
+def test_a_configuration_that_ends_as_a_crash(name, value, words, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {name: value}))
+    refused(words, load_model, folder)

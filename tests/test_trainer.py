@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -350,8 +351,25 @@ def test_an_interrupted_run_resumes_exactly(
 
 def test_a_finished_run_is_finished_wherever_it_lies(again, finished, tiny_folder, small_data):
     "Resuming changes nothing, also in a folder of another name: the best weights are found."
+    (again / "README.md").write_text("mine")
+    (again / "squadqa.json").write_text('{"null_threshold": 1.5}')
+    before = content(again)
     resumed = fine_tune(str(tiny_folder), small_data, again, **RUN, resume=True)
-    assert same(weights(finished[1]), weights(again)) and resumed.scores == finished[0].scores
+    assert same(weights(finished[1]), weights(again))
+    assert replace(resumed, output_dir="") == replace(finished[0], output_dir="")
+    assert content(again) == before
+
+
+def test_another_model_does_not_continue_a_run(again, tiny_folder, small_data, tmp_path):
+    shutil.copytree(tiny_folder, tmp_path / "other")
+    with pytest.raises(ValueError, match="written with model='.*', this run has 'other'"):
+        fine_tune(tmp_path / "other", small_data, again, **RUN, resume=True)
+
+
+def test_a_split_of_another_name(tiny_folder, small_data, tmp_path):
+    data = DatasetDict({"train": small_data["train"], "dev": small_data["validation"]})
+    with pytest.raises(ValueError, match="a split is called 'dev': call it validation"):
+        fine_tune(tiny_folder, data, tmp_path / "run", **RUN)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "trainer_state.json"])
@@ -553,6 +571,7 @@ def test_full_disk_while_saving_a_checkpoint(
 
 def test_full_disk_while_saving_the_result(again, tiny_folder, small_data, monkeypatch):
     "The model that was there stays whole."
+    (again / "all_results.json").write_text("{}")  # as if it were of another run
     before = {name: value for name, value in content(again).items() if "checkpoint" not in name}
     monkeypatch.setattr(results, "learning_curve", full_disk)
     with pytest.raises(CheckpointError, match="(?i:no space left)"):
