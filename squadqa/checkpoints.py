@@ -296,6 +296,12 @@ def _move_in(staging: Path, folder: Path) -> None:
     except BaseException:
         put_back(aside, _came(aside))
         raise
+    if (aside / "squadqa.json").exists() and "squadqa.json" not in names:
+        _logger.warning(
+            "%s/squadqa.json was of the weights that are replaced, and is gone: a threshold has to "
+            "be fitted again",
+            folder,
+        )
     shutil.rmtree(aside)
 
 

@@ -301,9 +301,10 @@ def test_a_kill_while_an_earlier_run_steps_aside(number, run):
     assert content(run) == before
 
 
-def test_a_new_model_takes_no_old_settings(run):
+def test_a_new_model_takes_no_old_settings(run, caplog):
     "The threshold in squadqa.json belonged to the old weights."
     write_model(run)
+    assert "squadqa.json was of the weights that are replaced" in caplog.text
     assert not (run / "squadqa.json").exists() and (run / "notes.txt").read_text() == "mine"
     ours = ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
     assert sorted(p.name for p in run_files(run) if p.read_text()[:3] == "new") == ours
