@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerBase
 
-from .inference import chunks
+from .answering import chunks
 from .metrics import exact_match, f1, golds_by_id, match_answers
 from .pairs import cut_pairs
 

@@ -10,6 +10,7 @@ __all__ = ['FILES', 'LEAST', 'CARD', 'CHECKS', 'leaks', 'split_by_title', 'tell_
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,12 @@ class _Project:
             raise _NotJudged(f"waits for {name}")
         return self.parts[name]
 
+    @cached_property
+    def true_results(self) -> dict:
+        "What `results.json` should tell"
+        answers = self["predictions.json"], self["baseline.json"]
+        return tell_results(self["validation.json"], *answers)
+
 
 def _expect(true: bool, expected: str, got, look: str):
     if not true:
@@ -267,13 +274,8 @@ def _predictions(project) -> str:
     return f"{len(examples)} questions have an answer before and after, from their contexts"
 
 # %% ../nbs/course/10_capstone.ipynb #figure-checks
-def _true_results(project) -> dict:
-    answers = project["predictions.json"], project["baseline.json"]
-    return tell_results(project["validation.json"], *answers)
-
-
 def _scores(project) -> str:
-    told, true = project["results.json"], _true_results(project)
+    told, true = project["results.json"], project.true_results
     look = "whether data or answers were changed after scoring; tell_results tells anew"
     parts = (("", told, true), ("baseline ", told.get("baseline"), true["baseline"]))
     for where, said, got in parts:
@@ -286,7 +288,7 @@ def _scores(project) -> str:
 
 
 def _interval(project) -> str:
-    told, true = project["results.json"].get("f1_interval"), _true_results(project)["f1_interval"]
+    told, true = project["results.json"].get("f1_interval"), project.true_results["f1_interval"]
     pair = isinstance(told, list) and len(told) == 2
     wanted = "f1_interval with a low and a high end in results.json"
     _expect(pair, wanted, repr(told), "bootstrap_interval")
@@ -298,7 +300,7 @@ def _interval(project) -> str:
 
 
 def _better(project) -> str:
-    true = _true_results(project)
+    true = project.true_results
     before, after = true["baseline"]["f1"], true["f1"]
     look = (
         "the errors, and at how answers are marked; if it stays so, say it in the card: "
@@ -309,7 +311,7 @@ def _better(project) -> str:
 
 
 def _verdict(project) -> str:
-    told, true = project["results.json"].get("verdict"), _true_results(project)["verdict"]
+    told, true = project["results.json"].get("verdict"), project.true_results["verdict"]
     look = "compare_predictions: few questions show large differences only"
     _expect(told == true, f"the verdict {true!r} of a paired test", repr(told), look)
     return f"the verdict, {true!r}, is that of a paired test"

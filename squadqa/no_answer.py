@@ -24,7 +24,7 @@ from squadqa.metrics import (
     match_answers,
     squad_v2_scores,
 )
-from .postprocessing import offset_arrays, windows_of
+from .postprocessing import as_floats, offset_arrays, windows_of
 
 # %% ../nbs/further/no_answer.ipynb #score-differences
 def score_differences(
@@ -254,8 +254,8 @@ def gather_evidence(
     first = np.cumsum([0, *map(len, table[:-1])])  # the first window of each example
     tokens = np.add.reduceat(counted.sum(1), first)  # that count, in each example
     begins: np.ndarray = np.cumsum(tokens) - tokens
-    starts, top_starts = _flat(np.asarray(start_logits)[rows], counted, begins)
-    ends, top_ends = _flat(np.asarray(end_logits)[rows], counted, begins)
+    starts, top_starts = _flat(as_floats(start_logits)[rows], counted, begins)
+    ends, top_ends = _flat(as_floats(end_logits)[rows], counted, begins)
     scores = np.array(
         [p["score"] if p["prediction_text"] else p["null_score"] for p in predictions]
     )
