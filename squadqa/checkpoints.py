@@ -30,6 +30,7 @@ from transformers import TrainerCallback
 
 from .arguments import launched
 from .files import check_flag, file_digest, user_path
+from .models import resolve_model
 
 _logger = logging.getLogger(__name__)
 
@@ -277,7 +278,7 @@ def put_back(
 ) -> None:
     "Undo `set_aside`, the model's configuration last."
     if (aside / COMPLETE).exists():  # else nothing has taken the place yet
-        for half in halves:
+        for half in _model_last(halves)[::-1]:  # what makes it a model goes first
             shutil.rmtree(half) if half.is_dir() else half.unlink()
         (aside / COMPLETE).unlink()
     move(_model_last(aside.iterdir()), aside.parent)
@@ -357,17 +358,10 @@ class RunFolder:
     def start(
         self,
         identity: dict,  # of the run: what must be the same when it is resumed
-        source: str = "",  # name or folder of the model that is trained; "": it was built in memory
     ) -> Path | None:  # the checkpoint to continue from
         "Everything is ready: continue, or set an earlier run aside."
         self.identity = identity
         checkpoint = last_whole_checkpoint(self.path) if self.resume else None
-        place = Path(source).resolve()
-        if source and not checkpoint and self.path.resolve() in (place, *place.parents):
-            raise ValueError(
-                f"the model comes from {source}, which this run would replace, so that it could "
-                "not be resumed: choose another output folder"
-            )
         if checkpoint:
             check_same_run(checkpoint, identity)
         elif self.resume and (self.path / "all_results.json").exists():
@@ -484,6 +478,18 @@ def _check_overwritten(path: Path) -> None:
         )
 
 
+def _check_model(model, path: Path) -> None:
+    "A run that replaced the model it was made from could not be resumed"
+    name = model if isinstance(model, (str, Path)) else getattr(model, "name_or_path", None)
+    place = Path(resolve_model(name)).resolve() if name else None
+    here = path.resolve()
+    if place and (place == here or place.parent == here and place in _checkpoint_folders(here)):
+        raise ValueError(
+            f"the model to train lies in {name}, and this run would overwrite it: choose another "
+            "output folder"
+        )
+
+
 def _absolute(output_dir: str | Path) -> Path:
     "The folder of a run, if its name can be written down"
     path = user_path(output_dir).absolute()
@@ -502,6 +508,7 @@ def open_run(
     *,
     resume: bool = False,  # continue from the last checkpoint there, if there is one
     overwrite: bool = False,  # replace what an earlier run left there
+    model=None,  # that is going to be trained: it must not be what is replaced
 ) -> Iterator[RunFolder]:  # its `start` is called when everything is ready
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
     check_flag("resume", resume)
@@ -523,6 +530,7 @@ def open_run(
                 _heal(path)
                 if overwrite:
                     _check_overwritten(path)
+                    _check_model(model, path)
                 yield folder
             finally:
                 if folder.aside.is_dir():

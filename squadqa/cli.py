@@ -295,9 +295,10 @@ def _spare_data(data: str, folder: Path) -> None:
     files: list[Path] = []
     for one in source.values() if isinstance(source, dict) else [source]:
         path = user_path(one)
-        files += path.iterdir() if path.is_dir() else [path] * path.exists()
+        saved = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
+        files += path.iterdir() if os.path.isdir(path) and not saved else [path]
     for target in (folder / name for name in _WRITTEN):
-        if target.exists() and any(file.exists() and target.samefile(file) for file in files):
+        if target.exists() and any(os.path.exists(x) and target.samefile(x) for x in files):
             raise ValueError(
                 f"{target} is among the data and would be written over: choose "
                 "another folder with --output"

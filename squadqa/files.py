@@ -387,10 +387,13 @@ def _jsonl_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterato
 
 # %% ../nbs/inside/files.ipynb #read-csv
 def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)  # a context may be of any length
     reader = csv.reader(_lines(path, ""), strict=True)
     try:
         header = next(filter(None, reader), [])
         names = header[: max((i for i, name in enumerate(header, 1) if name.strip()), default=0)]
+        if len(header) > 1 and not names:
+            raise ValueError(f"{path}: the first line names no column")
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:
             told = ", ".join(name or "without a name" for name in sorted(repeated))
@@ -398,7 +401,7 @@ def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[
         line = reader.line_num + 1  # where the next row begins; a cell may go over several lines
         for cells in reader:
             more = cells[len(names) :]  # beyond the last name spreadsheets may write empty cells
-            if any(more) or len(cells) > len(header):
+            if any(cell.strip() for cell in more) or len(cells) > len(header):
                 raise ValueError(
                     f"{path}, line {line} has more cells than there are columns: "
                     f"{shown(more)}; a text with a comma needs quotes around it"

@@ -564,7 +564,8 @@ def fine_tune_generative(
         "null_threshold": null_threshold,
     }
     about = describe_run(model, data) | {"teach_empty": teach_empty} | scoring
-    with open_run(output_dir, resume=resume, overwrite=overwrite) as folder, unheard_is_fine():
+    place = open_run(output_dir, resume=resume, overwrite=overwrite, model=model)
+    with place as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(
             model, tokenizer, data, settings, load=load_generative, check=check_generative
         )

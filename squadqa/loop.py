@@ -118,10 +118,12 @@ def train_loop(
         report_to=settings.report_to,
         use_cpu=settings.use_cpu,
     )
-    with open_run(output_dir, resume=resume, overwrite=overwrite) as folder, unheard_is_fine():
+    place = open_run(output_dir, resume=resume, overwrite=overwrite, model=model)
+    with place as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)
         push = open_push(folder, push_to_hub, settings)
-        run = start_run(accelerator, model, tokenizer, data, folder, settings)
+        base = about["base_model"]
+        run = start_run(accelerator, model, tokenizer, data, folder, settings, base)
         first, start, stop = run.step, time.perf_counter(), StopOnInterrupt(accelerator)
         with stop.listening():
             train_steps(run, stop, bool(push_to_hub), push)

@@ -50,8 +50,15 @@ from .hub import Push, model_card
 from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .processes import StepPlan, own_share, plan_steps
-from .results import FineTuneResult, finished_result, write_results
-from .training import Diverged, all_finite, best_scores, compile_if_wanted, run_identity
+from .results import FineTuneResult, write_results
+from squadqa.training import (
+    Diverged,
+    all_finite,
+    best_scores,
+    compile_if_wanted,
+    finished_result,
+    run_identity,
+)
 
 # %% ../nbs/inside/loop_steps.ipynb #decay-groups
 def decay_groups(
@@ -167,6 +174,7 @@ def start_run(
     data: DatasetDict,  # train, and validation if there is one
     folder: RunFolder,  # where it writes
     settings: Hyperparameters,  # of the run
+    base: str | None = None,  # name of the model that the run began with
 ) -> Run:  # ready to train
     "Count the steps, make loaders and optimizer, `prepare` them, and make the schedule."
     with accelerator.main_process_first():  # the others find its windows in the cache
@@ -210,8 +218,8 @@ def start_run(
     )
     _keep_weights_readable(accelerator)
     precision, size = accelerator.mixed_precision, plan.windows_per_step
-    identity = run_identity("accelerate", data, len(features), size, settings, precision, plain)
-    checkpoint = folder.start(identity, plain.name_or_path)
+    identity = run_identity("accelerate", data, len(features), size, settings, precision, base)
+    checkpoint = folder.start(identity)
     if checkpoint:
         load_checkpoint(run, checkpoint)
     if accelerator.log_with:
@@ -401,10 +409,19 @@ def finish_run(
     push: Push | None = None,  # where to upload the result
 ) -> FineTuneResult:  # as `fine_tune` gives it
     "Write the model that was kept and what the run gave."
-    if steps == 0 and (done := finished_result(run.folder.path, run.step)):
-        if push:
-            push.finish(run.folder.path)
-        return done
+    last = run.folder.path / f"checkpoint-{run.step}"
+    result = finished_result(last, run.step) if steps == 0 else None
+    result = result or _keep_best(run, steps, seconds, about)
+    for tracker in run.accelerator.trackers:
+        tracker.finish()
+    if push:
+        push.finish(run.folder.path)
+    run.accelerator.wait_for_everyone()
+    return result
+
+
+def _keep_best(run: Run, steps: int, seconds: float, about: dict) -> FineTuneResult:
+    "The best weights, and what was measured"
     total = run.loss_before + float(run.accelerator.reduce(run.loss_since, "mean"))
     if not math.isfinite(total):
         raise Diverged(run.step, run.settings.learning_rate)
@@ -426,11 +443,6 @@ def finish_run(
         load_weights(run.accelerator.unwrap_model(run.model), kept / "model.safetensors")
     if run.accelerator.is_main_process:
         _write_model(run, result, kept, about)
-    for tracker in run.accelerator.trackers:
-        tracker.finish()
-    if push:
-        push.finish(run.folder.path)
-    run.accelerator.wait_for_everyone()
     return result
 
 

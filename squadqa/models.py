@@ -534,12 +534,12 @@ def _check_counts(config: PreTrainedConfig, path: Path):
         if any(not isinstance(one, int) or one < smallest for one in counts if one is not None):
             raise ValueError(f"{path}: {name} is {value!r}, not a number of at least {smallest}")
     layers = getattr(config, "num_hidden_layers", 1)
-    if not isinstance(layers, int) or not 0 <= layers <= MOST_LAYERS:
+    if isinstance(layers, int) and not 0 <= layers <= MOST_LAYERS:
         raise ValueError(f"{path}: num_hidden_layers is {layers!r}, not one of 0 to {MOST_LAYERS}")
     for name, value in config.to_dict().items():
-        if "dropout" in name and isinstance(value, float) and not 0 <= value <= 1:
+        if "dropout" in name and isinstance(value, (int, float)) and not 0 <= value <= 1:
             raise ValueError(f"{path}: {name} is {value!r}, not a probability")
-        if name.startswith("output_") and not isinstance(value, bool):
+        if name in ("output_attentions", "output_hidden_states") and value not in (None, 0, 1):
             raise ValueError(f"{path}: {name} is {value!r}, neither true nor false")
 
 

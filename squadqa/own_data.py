@@ -13,6 +13,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -565,8 +566,19 @@ def _span(context: str, start, end, at: str, utf16: bool) -> tuple[str, int]:
     return context[first:last], first
 
 # %% ../nbs/further/own_data.ipynb #from-label-studio
-def _studio_spans(task: dict, context: str, at: str) -> tuple[list, bool]:
-    "Label, text and start of each span that was marked in a task; has anybody looked at it?"
+def _studio_start(context: str, text: str, start: int | None) -> int | None:
+    "Where a text stands twice, the place is told as JavaScript counts; else `locate` finds out"
+    if start is None or not context.startswith(text, max(start, 0)):
+        return start
+    with suppress(ValueError):
+        place = from_utf16(context, start)
+        return place if context.startswith(text, place) else start
+    return start
+
+
+def _studio_spans(task: dict, context: str, at: str, field: str) -> tuple[list, bool]:
+    """Label, text and start of each span that was marked in a task's context, the field of this
+    name; has anybody looked at it?"""
     key = "annotations" if "annotations" in task else "completions"
     found, annotated = [], False
     for at_annotation, annotation in _objects(task, key, at):
@@ -577,13 +589,17 @@ def _studio_spans(task: dict, context: str, at: str) -> tuple[list, bool]:
             value = take(result, "value", dict, at_result, default={})
             if "start" not in value:
                 continue  # a choice or a comment
+            if str(result.get("to_name", field)) in task["data"].keys() - {field}:
+                continue  # marked in the question, for example
             labels = take(value, "labels", list, at_result, default=[]) or take(
                 value, "hypertextlabels", list, at_result, default=[]
             )
             span = value.get("text"), _as_start(value["start"], at_result)
-            if not isinstance(span[0], str):
+            if isinstance(span[0], str):
+                span = span[0], _studio_start(context, *span)
+            else:
                 span = _span(context, value["start"], value.get("end"), at_result, utf16=True)
-            found.append((", ".join(map(str, labels)) or None, *span))
+            found += [(name, *span) for name in map(str, labels or [])] or [(None, *span)]
     return found, annotated
 
 
@@ -613,7 +629,7 @@ def from_label_studio(
         column = choose_columns(columns, task["data"], at, needed=("question", "context"))
         cell = {role: task["data"][name] for role, name in column.items()}
         draft = _draft(at, cell, id=number)
-        spans, annotated = _studio_spans(task, draft.context, at)
+        spans, annotated = _studio_spans(task, draft.context, at, column["context"])
         pairs.append((replace(draft, annotated=annotated), spans))
     return _with_spans(pairs, label, where)
 
@@ -659,7 +675,7 @@ def from_doccano(
     pairs = []
     for n, (at, values) in enumerate(place_rows(rows, where)):
         meta = values.get("meta")
-        values = values | (meta if isinstance(meta, dict) else {})
+        values = (meta if isinstance(meta, dict) else {}) | values
         column = choose_columns(columns, values, at, needed=("question", "context"))
         keys = [columns.answer] if columns.answer else SPAN_KEYS
         key = next((key for key in keys if key in values), None)

@@ -180,7 +180,8 @@ def fine_tune(
     )
     check_effect(settings, ["label_smoothing_factor"], "a model that marks spans")
     about = describe_run(model, data)
-    with open_run(output_dir, resume=resume, overwrite=overwrite) as folder, unheard_is_fine():
+    place = open_run(output_dir, resume=resume, overwrite=overwrite, model=model)
+    with place as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)
         push = open_push(folder, push_to_hub, settings)
         args = training_arguments(folder.path, settings, "validation" in data)

@@ -6,7 +6,7 @@
 __all__ = ['SAME', 'MAY_CHANGE', 'LONG_RUN', 'load_training_data', 'load_for_training', 'read_columns', 'training_device',
            'pick_precision', 'windows_per_step', 'training_arguments', 'run_identity', 'Diverged', 'all_finite',
            'should_compile', 'compile_model', 'compile_if_wanted', 'CompileFirst', 'KeepWhole', 'summarize_run',
-           'best_scores', 'run_training']
+           'best_scores', 'finished_result', 'run_training']
 
 # %% ../nbs/inside/training.ipynb #export-imports
 import json
@@ -38,14 +38,16 @@ from squadqa.checkpoints import (
     data_digest,
     find_damage,
     not_saved,
+    run_files,
     whole_or_absent,
 )
 from .data import check_examples, load_squad
 from .examples import split_of
-from .hub import Push, model_card, public_name
+from .files import parse_json, read_text
+from .hub import Push, model_card
 from .models import check_fit, load_model, load_tokenizer
 from .processes import choose_precision, likely_device
-from .results import FineTuneResult, finished_result, write_results
+from .results import FineTuneResult, write_results
 
 # %% ../nbs/inside/training.ipynb #load-for-training
 def load_training_data(
@@ -189,13 +191,13 @@ def run_identity(
     step_windows: int,  # windows per optimizer step, over all processes
     settings: Hyperparameters,  # of the run
     precision: str,  # "no", "fp16" or "bf16"
-    model: PreTrainedModel,  # that the run began with
+    base: str | None = None,  # name of the model that the run began with
 ) -> dict:  # values that json can write
     "What a checkpoint says about the run that wrote it."
     more = settings.training_args.items()
     identity = {
         "engine": engine,
-        "model": public_name(model),
+        "model": base,
         "windows_per_step": step_windows,
         "mixed_precision": precision,
         **{name: getattr(settings, name) for name in SAME},
@@ -399,6 +401,27 @@ def _train(trainer: Trainer, checkpoint: Path | None, keeper: KeepWhole):
         raise error from e
 
 
+def finished_result(
+    checkpoint: Path,  # of the run, the last one
+    steps: int,  # that the run is to have
+) -> FineTuneResult | None:  # None: something is left to do
+    "What a run gave that is whole already; nothing of it has to be written again."
+    folder = checkpoint.parent
+    try:
+        numbers = parse_json(read_text(folder / "all_results.json"), "all_results.json")
+        result = FineTuneResult(**numbers | {"output_dir": str(folder)})
+    except (TypeError, ValueError):
+        return None
+    kept = folder / f"checkpoint-{result.best_step or result.steps}"
+    names = {path.name for path in run_files(kept)} - {"trainer_state.json", "training_args.bin"}
+    whole = names and all((folder / name).exists() for name in names)
+    done = checkpoint.name == f"checkpoint-{steps}" and result.steps == steps
+    if not (whole and done):
+        return None
+    _logger.info("nothing is left to do: %s holds the result of all %d steps", folder, steps)
+    return result
+
+
 def run_training(
     trainer: Trainer,  # ready to train
     data: DatasetDict,  # what it was made of
@@ -413,15 +436,19 @@ def run_training(
     windows = len(trainer.train_dataset)
     precision = pick_precision(settings)
     size = windows_per_step(args)
-    identity = run_identity("trainer", data, windows, size, settings, precision, trainer.model)
+    base = about.get("base_model")
+    identity = run_identity("trainer", data, windows, size, settings, precision, base)
     stop = StopOnInterrupt(trainer.accelerator)
     keeper = KeepWhole(folder, settings)
     trainer.add_callback(keeper)
     trainer.add_callback(stop)
     with stop.listening():
-        checkpoint = folder.start(identity, trainer.model.name_or_path)
-        result = summarize_run(trainer, _train(trainer, checkpoint, keeper))
-    if checkpoint and not keeper.stepped and (done := finished_result(folder.path, result.steps)):
+        checkpoint = folder.start(identity)
+        done = finished_result(checkpoint, args.max_steps) if checkpoint else None
+        result = done or summarize_run(trainer, _train(trainer, checkpoint, keeper))
+    if checkpoint and not keeper.stepped:  # as many epochs as before
+        done = done or finished_result(checkpoint, result.steps)
+    if done:
         if push:
             push.finish(folder.path)
         return done

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -263,9 +262,9 @@ def test_asked_for_the_cpu_beside_a_gpu(monkeypatch):
 def test_what_must_be_the_same_to_resume(small_data):
     "Batches, rate and data count; how often one looks at them does not."
 
-    def identity(data=small_data, together=8, **given):
+    def identity(data=small_data, together=8, base="minilm", **given):
         settings = choose_hyperparameters(**given)
-        return run_identity("trainer", data, 100, together, settings, "no", SimpleNamespace())
+        return run_identity("trainer", data, 100, together, settings, "no", base)
 
     now = identity()
     for other in (
@@ -276,6 +275,7 @@ def test_what_must_be_the_same_to_resume(small_data):
         dict(warmup_steps=5),
         dict(lr_scheduler_type="cosine"),
         dict(together=16),
+        dict(base="starter"),
     ):
         assert identity(**other) != now, other
     same = dict(

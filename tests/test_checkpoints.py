@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from contextlib import redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -308,6 +309,7 @@ def test_a_new_model_takes_no_old_settings(run, caplog):
     assert not (run / "squadqa.json").exists() and (run / "notes.txt").read_text() == "mine"
     ours = ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
     assert sorted(p.name for p in run_files(run) if p.read_text()[:3] == "new") == ours
+    assert len(checkpoints(run)) == 3 and not {".saving", ".replaced"} & set(names(run))
 
 
 def test_what_an_evaluation_wrote_stays(run):
@@ -321,12 +323,41 @@ def test_what_an_evaluation_wrote_stays(run):
 
 def test_a_model_is_not_replaced_by_what_is_trained_from_it(run):
     before = content(run)
-    for source in (run, run / "checkpoint-15"):
-        with pytest.raises(ValueError, match="this run would replace"):
-            with open_run(run, overwrite=True) as folder:
-                folder.start(IDENTITY, str(source))
+    for model in (str(run), run / "checkpoint-15", SimpleNamespace(name_or_path=str(run))):
+        with pytest.raises(ValueError, match="this run would overwrite it"):
+            with open_run(run, overwrite=True, model=model):
+                pass
     assert content(run) == before
-    assert len(checkpoints(run)) == 3 and not {".saving", ".replaced"} & set(names(run))
+    for other in (run / "models" / "base", run.parent / "other", "google-bert/bert-base-cased"):
+        with open_run(run, overwrite=True, model=other):
+            pass
+
+
+def test_a_kill_while_an_exchange_is_undone(run):
+    "The new weights have gone, so the new configuration must have gone before them."
+    before = content(run)
+
+    def dies():
+        real, unlink, gone = os.replace, Path.unlink, []
+
+        def replace(source, target):
+            real(source, target)
+            if Path(target) == run / "config.json":  # the last one to move
+                raise OSError("the disk")
+
+        def dying(path, **options):
+            if gone:
+                os._exit(9)
+            gone.append(path)
+            unlink(path, **options)
+
+        os.replace, Path.unlink = replace, dying
+        write_model(run)
+
+    killed(dies)
+    with open_run(run, resume=True):
+        pass
+    assert content(run) == before
 
 
 def test_a_tokenizer_that_cannot_be_saved(run):

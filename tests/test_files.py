@@ -120,17 +120,24 @@ def test_a_short_row_has_nulls(tmp_path):
 def test_empty_cells_behind_the_last_column(tmp_path):
     "Spreadsheets write them; a text in one of them belongs to no column."
     file = tmp_path / "a.csv"
-    file.write_text("id,question,,\n1,Who?,,\n2,When?\n")
+    file.write_text("id,question,,\n1,Who?, ,\n2,When?\n")
     rows = [row.values for row in read_rows(file)]
     assert rows == [{"id": "1", "question": "Who?"}, {"id": "2", "question": "When?"}]
     for text, words in (
         ("id,question,,\n1,Who?,Ann,\n", "line 2 has more cells"),
         ("id,question\n1,Who?,\n", "line 2 has more cells"),
         (",id,,question\n", "several columns without a name"),
+        (",,\n1,2,3\n", "the first line names no column"),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=words):
             list(read_rows(file))
+
+
+def test_a_cell_of_any_length(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("id,context\n1," + "x" * 200_000 + "\n")
+    assert [len(row.values["context"]) for row in read_rows(file)] == [200_000]
 
 
 def test_squad_tree():

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 import torch
+import transformers
 from conftest import ROOT, tiny_config
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -921,7 +922,7 @@ def test_config_changes_only_what_the_model_has(folder):
     "name, value, words",
     [
         ("num_hidden_layers", 1_000_000, "num_hidden_layers is 1000000, not one of 0 to 1000"),
-        ("num_hidden_layers", "two", "num_hidden_layers"),
+        ("hidden_dropout_prob", 5, "not a probability"),
         ("hidden_dropout_prob", math.nan, "hidden_dropout_prob is nan, not a probability"),
         ("attention_probs_dropout_prob", 2.0, "not a probability"),
         ("output_hidden_states", "x", "output_hidden_states"),
@@ -933,3 +934,17 @@ def test_a_configuration_that_ends_as_a_crash(name, value, words, tiny_folder, t
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {name: value}))
     refused(words, load_model, folder)
+
+
+def test_no_usual_configuration_is_refused():
+    "What transformers builds by itself, for each kind of model that can answer."
+    names = transformers.models.auto.modeling_auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+    looked = 0
+    for name in names:
+        try:
+            config = transformers.AutoConfig.for_model(name)
+        except Exception:  # of other libraries, or with arguments that have no default
+            continue
+        looked += 1
+        models._check_counts(config, Path("config.json"))
+    assert looked > 50

@@ -1055,3 +1055,46 @@ def test_arrays_in_cells_are_named():
     for answers in (np.array(["Bo", "Ann"]), {"text": np.array(["Bo", "Ann"])}):
         with pytest.raises(ValueError, match="row: the answer is array.*, not a text"):
             read_answers(answers)
+
+
+def studio_task(text, *values, **more):
+    results = [
+        {"to_name": to, "value": {"start": start, "end": end, "text": said, "labels": labels}}
+        for to, start, end, said, labels in values
+    ]
+    return {"id": 7, "data": {"question": "q cat?", "text": text} | more} | {
+        "annotations": [{"result": results}]
+    }
+
+
+@pytest.mark.parametrize(
+    "text, values, label, answers",
+    [
+        ("Prices 😀😀 5 5 5 5", [("text", 12, 13, "5", ["A"])], None, [("5", 10)]),
+        (
+            "a cat sat",
+            [("text", 2, 5, "cat", ["Answer", "Other"]), ("text", 6, 9, "sat", ["Answer"])],
+            "Answer",
+            [("cat", 2), ("sat", 6)],
+        ),
+        (
+            "a cat sat on a mat",
+            [("question", 2, 5, "cat", ["A"]), ("text", 15, 18, "mat", ["A"])],
+            None,
+            [("mat", 15)],
+        ),
+    ],
+)
+def test_spans_of_label_studio_are_where_they_were_marked(text, values, label, answers):
+    drafts = from_label_studio([studio_task(text, *values)], label=label)
+    dataset, _ = finish(drafts)
+    found = dataset[0]["answers"]
+    assert list(zip(found["text"], found["answer_start"])) == answers
+
+
+def test_what_doccano_keeps_in_meta_replaces_no_column():
+    row = {"id": 1, "text": "a cat sat", "question": "q", "label": [[2, 5, "A"]]}
+    row["meta"] = {"id": "doc9", "text": "A Title Line", "title": "Cats"}
+    dataset, _ = finish(from_doccano([row]))
+    assert dataset[0]["id"] == "1" and dataset[0]["context"] == "a cat sat"
+    assert dataset[0]["answers"] == {"text": ["cat"], "answer_start": [2]}

@@ -360,9 +360,26 @@ def test_a_finished_run_is_finished_wherever_it_lies(again, finished, tiny_folde
     assert content(again) == before
 
 
+def test_a_run_that_ended_inside_an_epoch_is_finished(tiny_folder, small_data, tmp_path):
+    run = RUN | {"max_steps": 3}
+    result = fine_tune(str(tiny_folder), small_data, tmp_path / "run", **run)
+    (tmp_path / "run" / "squadqa.json").write_text('{"null_threshold": 1.5}')
+    before = content(tmp_path / "run")
+    again = fine_tune(str(tiny_folder), small_data, tmp_path / "run", **run, resume=True)
+    assert again == result and content(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_finished_run_that_lost_a_file_is_mended(lost, again, finished, tiny_folder, small_data):
+    (again / lost).unlink()
+    (again / "my_model_notes.safetensors").write_text("mine")
+    fine_tune(str(tiny_folder), small_data, again, **RUN, resume=True)
+    assert (again / lost).exists() and same(weights(finished[1]), weights(again))
+
+
 def test_another_model_does_not_continue_a_run(again, tiny_folder, small_data, tmp_path):
     shutil.copytree(tiny_folder, tmp_path / "other")
-    with pytest.raises(ValueError, match="written with model='.*', this run has 'other'"):
+    with pytest.raises(ValueError, match="written with model='tiny0', this run has 'other'"):
         fine_tune(tmp_path / "other", small_data, again, **RUN, resume=True)
 
 
