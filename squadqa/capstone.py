@@ -178,7 +178,9 @@ def _texts(path: Path) -> dict[str, str]:
     return texts
 
 
-_READ = dict(zip(FILES, (load_file, load_file, _texts, _texts, _object, read_text)))
+_READ: dict[str, Callable] = dict(
+    zip(FILES, (load_file, load_file, _texts, _texts, _object, read_text))
+)
 
 
 class _Project:

@@ -599,7 +599,7 @@ def _studio_spans(task: dict, context: str, at: str, field: str) -> tuple[list, 
                 span = span[0], _studio_start(context, *span)
             else:
                 span = _span(context, value["start"], value.get("end"), at_result, utf16=True)
-            found += [(name, *span) for name in map(str, labels or [])] or [(None, *span)]
+            found += [(name if name is None else str(name), *span) for name in labels or [None]]
     return found, annotated
 
 
