@@ -56,7 +56,7 @@ def _question(row: Row, names: dict[str, str], number: int) -> dict:
         problem = text_problem(value) or ("" if value.strip() else "empty")
         if problem:
             raise ValueError(
-                f"{row.at} (id {question['id']!r}): the {names[role]} is {problem}; "
+                f"{row.at} (id {shown(question['id'])}): the {names[role]} is {problem}; "
                 f"every row needs one (columns: {columns})"
             )
         question[role] = value
@@ -130,7 +130,7 @@ def _answer_chunk(qa: QuestionAnswerer, rows: list[Row], options: AskOptions) ->
             try:
                 qa.prepare([(row.values["question"], row.values["context"])], options)
             except ValueError as fault:
-                raise ValueError(f"{row.at} (id {row.values['id']!r}): {fault}") from None
+                raise ValueError(f"{row.at} (id {shown(row.values['id'])}): {fault}") from None
         raise
 
 # %% ../nbs/inside/bulk.ipynb #settings-of-a-run

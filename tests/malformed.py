@@ -145,7 +145,9 @@ CASES = [
     *everywhere("comma", "a.csv", "id,question,context\n1,Who?,Ann, Bo\n", "line 2 has more cells"),
     *everywhere("two-lines", "a.csv", HEAD + '1,"a\nb",c\n2,c,d,e\n', "a.csv, line 4 has more"),
     *everywhere("open-quote", "a.csv", 'id,question\n1,"Who?\n', "a.csv, line .*unexpected end"),
-    *everywhere("long-cell", "a.csv", "id\n" + "x" * 200_000, "a.csv, line .*field limit"),
+    *everywhere(
+        "long-cell", "a.csv", "id\n" + "x" * 200_000, "a.csv.* has no column|the question is None"
+    ),
     *everywhere("same-column", "a.csv", "id,id\n1,2\n", "a.csv has several columns id"),
     *everywhere("semicolons", "a.csv", "id;question\n1;Who?\n", "has no column .*';'", ("check",)),
     *everywhere("no-answers", "a.csv", "id,question,context\n", "holds no example", ("check",)),
