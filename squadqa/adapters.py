@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from .files import user_path
 from squadqa.models import (
     PRESETS,
     check_weights,
@@ -71,7 +72,7 @@ def pack_adapter(
     **about,  # for squadqa.json: scores, what it was trained on
 ) -> int:  # bytes of its weights
     "Copy an adapter in half precision, with the SHA-256 of the weights it was trained over."
-    source, output = Path(source), Path(output)
+    source, output = user_path(source), user_path(output)
     config = read_adapter(source)
     if config is None or not (source / "adapter_model.safetensors").is_file():
         raise ValueError(

@@ -386,34 +386,61 @@ def _jsonl_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterato
             yield as_row(parse_json(line, at), at)
 
 # %% ../nbs/inside/files.ipynb #read-csv
-def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
+def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    "The rows of a table as lists of texts, each with the number of its first line"
+    ended = ""  # how the line ends that was read last: a cell in quotes goes over several
+
+    def lines() -> Iterator[str]:
+        nonlocal ended
+        for line in _lines(path, ""):
+            ended = line[len(line.rstrip("\r\n")) :]
+            yield line
+
     csv.field_size_limit(2**31 - 1)  # a context may be of any length
-    reader = csv.reader(_lines(path, ""), strict=True)
+    reader = csv.reader(lines(), strict=True)
+    first, usual = 1, ""
     try:
-        header = next(filter(None, reader), [])
-        names = header[: max((i for i, name in enumerate(header, 1) if name.strip()), default=0)]
-        if len(header) > 1 and not names:
-            raise ValueError(f"{path}: the first line names no column")
-        repeated = {name for name in names if names.count(name) > 1}
-        if repeated:
-            told = ", ".join(name or "without a name" for name in sorted(repeated))
-            raise ValueError(f"{path} has several columns {told}")
-        line = reader.line_num + 1  # where the next row begins; a cell may go over several lines
         for cells in reader:
-            more = cells[len(names) :]  # beyond the last name spreadsheets may write empty cells
-            if any(cell.strip() for cell in more) or len(cells) > len(header):
+            usual = usual or ended
+            if ended and (ended == "\r") != (usual == "\r"):
                 raise ValueError(
-                    f"{path}, line {line} has more cells than there are columns: "
-                    f"{shown(more)}; a text with a comma needs quotes around it"
+                    f"{path}, line {first} ends with {ended!r}, where the lines before it end with "
+                    f"{usual!r}: a text with a line break needs quotes around it"
                 )
             if cells:
-                values = zip_longest(names, cells[: len(names)])
-                yield Row(f"{path}, line {line}", dict(values))
-            line = reader.line_num + 1
+                yield first, cells
+            first = reader.line_num + 1
     except csv.Error as e:
         raise ValueError(
             f"{path}, line {reader.line_num}: {e}; in .jsonl no text needs quotes of its own"
         ) from None
+
+
+def _csv_names(path: Path, header: list[str]) -> list[str]:
+    "The names of the columns, without the empty ones that spreadsheets write behind them"
+    names = header[: max((i for i, name in enumerate(header, 1) if name.strip()), default=0)]
+    if len(header) > 1 and not names:
+        raise ValueError(f"{path}: the first line names no column")
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        told = ", ".join(name or "without a name" for name in sorted(repeated))
+        raise ValueError(f"{path} has several columns {told}")
+    return names
+
+
+def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
+    rows = _csv_cells(path)
+    _, header = next(rows, (1, []))
+    names = _csv_names(path, header)
+    for line, cells in rows:
+        more = cells[len(names) :]  # beyond the last name spreadsheets may write empty cells
+        if any(cell.strip() for cell in more) or len(cells) > len(header):
+            raise ValueError(
+                f"{path}, line {line} has more cells than there are columns: "
+                f"{shown(more)}; a text with a comma needs quotes around it"
+            )
+        if any(cells):  # spreadsheets may write rows of empty cells, too
+            yield Row(f"{path}, line {line}", dict(zip_longest(names, cells[: len(names)])))
 
 # %% ../nbs/inside/files.ipynb #read-parquet
 @contextmanager

@@ -337,7 +337,7 @@ def save_settings(
     **changes,  # what to store, such as null_threshold=1.5; None takes a setting away
 ) -> dict:  # all settings that are stored now
     "Change settings in a model's `squadqa.json` and keep the others, whole or not at all."
-    path = Path(folder) / "squadqa.json"
+    path = user_path(folder) / "squadqa.json"
     if not path.parent.is_dir():
         raise ValueError(
             f"there is no folder {str(folder)!r} to store {', '.join(changes)} in: settings are "

@@ -185,15 +185,20 @@ def _as_start(value, at: str) -> int | None:
     return place
 
 
-def _as_answer(value, at: str) -> str:
+def _as_answer(value, at: str, context) -> str:
     "A text from a cell; a number becomes one, and what is empty becomes an empty text"
     if _missing(value):
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return id_text(value) or str(value)
+        # Tables write 12.0 for 12 in a column that misses a number elsewhere
+        return str(value) if _holds(context, str(value)) else id_text(value) or str(value)
     if text_problem(value):
         raise ValueError(f"{at}: the answer is {text_problem(value)}")
     return value if value.strip() else ""
+
+
+def _holds(context, text: str) -> bool:
+    return isinstance(context, str) and text in context
 
 
 def _as_list(value) -> list:
@@ -214,6 +219,11 @@ def _unpacked(cell, kind: type):
     return found
 
 
+def _is_plain(cell) -> bool:
+    "Is a cell a text, and no JSON?"
+    return isinstance(cell, str) and bool(cell.strip()) and _unpacked(cell, str) is cell
+
+
 def _split(cell, starts) -> tuple[list, list]:
     "Texts and starts of a cell in any of its forms"
     if isinstance(cell, dict):
@@ -229,6 +239,8 @@ def read_answers(
     cell,
     start=None,  # of the text, or a list of starts
     at: str = "row",  # what to call the place in an error
+    context: str
+    | None = None,  # of the question: tells whether the number 12.0 was written 12.0 or 12
 ) -> list[tuple[str, int | None]] | None:  # text and start (None: to be searched)
     "Read the answers in one cell. []: the file says there is none; None: the cell is empty."
     texts, starts = _split(_unpacked(cell, str), start)
@@ -242,7 +254,7 @@ def read_answers(
         raise ValueError(f"{at}: {len(texts)} answers but {len(starts)} starts")
     found = []
     for text, place in zip(texts, starts):
-        text = _as_answer(text, at)
+        text = _as_answer(text, at, context)
         place = _as_start(place, at) if text else None
         if text:
             found.append((text.strip() if place is None else text, place))
@@ -304,10 +316,14 @@ def table_drafts(
     rows = place_rows(rows, where)
     names = dict.fromkeys(name for row in rows for name in row.values)
     column = choose_columns(columns, names, where)
+    cells = [{role: row.values.get(name) for role, name in column.items()} for row in rows]
+    plain = any(_is_plain(cell["answer"]) for cell in cells)
     drafts = []
-    for n, row in enumerate(rows):
-        cell = {role: row.values.get(name) for role, name in column.items()}
-        answers = read_answers(cell["answer"], cell.get("start"), row.at)
+    for n, (row, cell) in enumerate(zip(rows, cells)):
+        answer, context = cell["answer"], cell["context"]
+        if plain and isinstance(answer, str) and _holds(context, answer):
+            answer = [answer]  # among plain texts, '[]' that stands in the context is one, too
+        answers = read_answers(answer, cell.get("start"), row.at, context)
         drafts.append(_draft(row.at, cell, answers, id=n))
     return drafts
 
@@ -659,6 +675,24 @@ def _doccano_span(item, context: str, at: str, utf16: bool | None) -> tuple:
     return None if label is None else str(label), *_span(context, start, end, at, bool(utf16))
 
 
+def _doccano_items(values: dict, at: str, column: str | None) -> list:
+    "What was marked or written in a row: a list in one of `SPAN_KEYS`, or in the column told"
+    keys = (column,) if column else SPAN_KEYS
+    lists = [key for key in keys if isinstance(values.get(key), list)]
+    if not lists:
+        raise ValueError(
+            f"{at} has no list of spans or texts in {', '.join(keys)} "
+            f"(it has: {', '.join(map(str, values))}): export as JSONL"
+        )
+    filled = [key for key in lists if values[key]]
+    if len(filled) > 1:
+        raise ValueError(
+            f"{at} has answers in {' and '.join(filled)}: say which count with "
+            "columns=Columns(answer=...) (--answer-column)"
+        )
+    return values[filled[0]] if filled else []
+
+
 def from_doccano(
     rows: list[dict] | list[Row],  # the export JSONL, or JSON
     columns: Columns = Columns(),  # what question, context, id and title are called
@@ -677,16 +711,10 @@ def from_doccano(
         meta = values.get("meta")
         values = (meta if isinstance(meta, dict) else {}) | values
         column = choose_columns(columns, values, at, needed=("question", "context"))
-        keys = [columns.answer] if columns.answer else SPAN_KEYS
-        key = next((key for key in keys if key in values), None)
-        if key is None or not isinstance(values[key], list):
-            raise ValueError(
-                f"{at} has no list of spans or texts in {', '.join(keys)} "
-                f"(it has: {', '.join(map(str, values))}): export as JSONL"
-            )
+        items = _doccano_items(values, at, columns.answer)
         cell = {role: values[name] for role, name in column.items()}
         draft = _draft(at, cell, id=n)
-        spans = [_doccano_span(item, draft.context, at, utf16) for item in values[key]]
+        spans = [_doccano_span(item, draft.context, at, utf16) for item in items]
         pairs.append((draft, spans))
     return _with_spans(pairs, label, where)
 

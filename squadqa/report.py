@@ -29,7 +29,7 @@ from squadqa.analysis import (
     plot_slices,
     slices,
 )
-from .files import replace_file
+from .files import check_count, replace_file, user_path
 from .metrics import by_id
 
 # %% ../nbs/further/report.ipynb #answer-span
@@ -320,6 +320,7 @@ def report_html(
     **options,  # n_resamples, confidence, seed of `bootstrap_interval`
 ) -> str:  # a whole HTML page
     "A page that needs nothing but itself: scores, slices, pictures, errors."
+    check_count("n_errors", n_errors, least=0)
     examples, texts = list(examples), by_id(predictions)
     scores, confidence = per_question(texts, examples), options.get("confidence", 0.95)
     wrong = int((scores["exact_match"] == 0).sum())
@@ -361,4 +362,4 @@ def write_report(
     page = report_html(examples, predictions, **options)
     with replace_file(path) as beside:
         beside.write_text(page, encoding="utf-8")
-    return Path(path)
+    return user_path(path)

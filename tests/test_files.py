@@ -134,6 +134,34 @@ def test_empty_cells_behind_the_last_column(tmp_path):
             list(read_rows(file))
 
 
+def test_rows_of_empty_cells(tmp_path):
+    "Spreadsheets write them behind the last row."
+    file = tmp_path / "a.csv"
+    file.write_text('id,question\n1,Who?\n,\n2,\n"",""\n')
+    assert [row.values["id"] for row in read_rows(file)] == ["1", "2"]
+
+
+def test_a_line_break_without_quotes(tmp_path):
+    "Some programs put none around a lone carriage return, which would end the row."
+    file = tmp_path / "a.csv"
+    for text in ("id,context\n1,Ann\rBo\n2,c\n", "id,context\r\n1,Ann\rBo\r\n"):
+        file.write_bytes(text.encode())
+        with pytest.raises(ValueError, match=r"line 2 ends with '\\r', .* needs quotes around it"):
+            list(read_rows(file))
+    file.write_bytes(b"id,context\r1,Ann\nBo\r")
+    with pytest.raises(ValueError, match=r"line 2 ends with '\\n'"):
+        list(read_rows(file))
+    for text in (
+        'id,context\n1,"Ann\rBo"\n',
+        'id,context\r1,"Ann\rBo"\r',
+        'id,context\r1,"Ann\rBo"',
+    ):
+        file.write_bytes(text.encode())
+        assert [row.values["context"] for row in read_rows(file)] == ["Ann\rBo"]
+    file.write_bytes(b"id\n1\r\n2\n")  # both are ends of lines, and stay so
+    assert len(list(read_rows(file))) == 2
+
+
 def test_a_cell_of_any_length(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("id,context\n1," + "x" * 200_000 + "\n")

@@ -593,6 +593,26 @@ def test_unreadable_cells(cell, start, words):
         read_answers(cell, start, at="row 3")
 
 
+def test_what_can_mean_two_things():
+    "JSON among plain texts is a text where the context has it; 12.0 is 12 unless it says 12.0."
+
+    def answers(cells, context):
+        rows = [{"question": "What?", "context": context, "answer": cell} for cell in cells]
+        return [example["answers"]["text"] for example in finish(table_drafts(rows))[0]]
+
+    code = 'An empty list is [], one with a letter is ["a"], and {"text": "b"} an object.'
+    plain = ["list", "[]", '["a"]', '{"text": "b"}']
+    assert answers(plain, code) == [[cell] for cell in plain]
+    assert answers(["[]", '["none"]'], 'Is it [] or ["none"]?') == [[], ["none"]]  # all are JSON
+    assert answers(["list", '["list", "What"]', "[]"], "What a list") == [
+        ["list"],
+        ["list", "What"],
+        [],
+    ]
+    assert answers([12.0, 7, 1.5], "From 12.0 to 7, 1.5 each") == [["12.0"], ["7"], ["1.5"]]
+    assert answers([12.0, 7.0], "From 12 to 7") == [["12"], ["7"]]
+
+
 def test_ids():
     "Made from the numbers of the rows; the same id joins rows, but not two different questions."
     row = {"question": "Whom?", "context": "Ann met Bo.", "answer": "Bo"}
@@ -821,6 +841,13 @@ def test_doccano():
         "text": ["Rome"],
         "answer_start": [0],
     }  # before the emoji all count alike
+    spans = [[14, 18, "Answer"]]
+    assert answers(row | {"entities": [], "label": spans, "labels": None}) == rome
+    assert answers(row | {"entities": None, "relations": [], "labels": spans}) == rome
+    both = row | {"entities": [[0, 3, "Answer"]], "label": spans}
+    assert answers(both, columns=Columns(answer="label")) == rome
+    with pytest.raises(ValueError, match="row 0 has answers in entities and label: say which"):
+        answers(both)
     for broken, words in (
         ({"label": "Rome"}, "row 0 has no list of spans .*export as JSONL"),
         ({}, "no list of spans"),
