@@ -35,7 +35,7 @@ setup: .venv/ready
 demo: .venv/ready
 	@echo; echo "1. Is the data fit for training?   squadqa check sample"
 	@$(PY) -m squadqa.cli check sample
-	@echo; echo "2. Fine-tune the starter on it.   squadqa train --data sample --model starter --output runs/demo"
+	@echo; echo "2. Fine-tune the starter on it.   squadqa train --data sample --model starter --output runs/demo --overwrite --evaluate-first --epochs 2"
 	@$(PY) -m squadqa.cli train --data sample --model starter --output runs/demo --overwrite --evaluate-first --epochs 2
 	@echo; echo "3. Score it.   squadqa evaluate --data sample --model runs/demo"
 	@$(PY) -m squadqa.cli evaluate --data sample --model runs/demo

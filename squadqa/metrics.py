@@ -177,7 +177,7 @@ def squad_scores(
     predictions: dict[str, str] | Iterable[dict],  # {id: text}, or id and prediction_text
     references: Iterable[dict],  # rows with id and answers
 ) -> dict[str, float]:  # exact_match and f1, 0..100
-    "SQuAD v1.1 scores: means over all references."
+    "SQuAD v1.1 scores: means over all questions."
     rows = match_answers(predictions, references)
     words = normal_words(text for _, answer, some in rows for text in (answer, *some))
     exact, shared = [], []

@@ -100,7 +100,7 @@ def run_in_this_process(path: Path, folder: str, report) -> None:
 
     matplotlib.use("Agg")
     tempfile.tempdir = os.environ["TMPDIR"] = folder
-    os.chdir(path.parent)
+    os.chdir(folder if path in COURSE else path.parent)  # its lessons leave models where they run
     sys.stdout = sys.stderr = open(os.devnull, "w")
     shell = InteractiveShell.instance()
     shell.enable_gui = lambda gui=None: None

@@ -1,8 +1,8 @@
-"""Constraints for the versions at the edges: `python tools/bounds.py lowest|newest [--python
-3.11]`.
+"""Constraints for the versions at the edges: `python tools/bounds.py lowest|lowest-engines|newest`.
 
-`lowest` pins each requirement in settings.ini to its lower bound; `newest` pins only what is capped
-there anyway, so that an installer takes the newest of everything.
+`lowest` pins each requirement in settings.ini to its lower bound, `lowest-engines` also those of
+the engines, which ask for a later PyTorch; `newest` pins nothing, so that an installer takes the
+newest of everything that settings.ini allows.
 """
 
 import re
@@ -14,6 +14,7 @@ from sync import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("requirements", "offline_requirements", "demo_requirements")
+ENGINES = ("onnx_requirements", "openvino_requirements")
 
 
 def lowest(requirement: str) -> str | None:
@@ -24,14 +25,16 @@ def lowest(requirement: str) -> str | None:
 
 
 def constraints(which: str) -> list[str]:
-    cfg = settings(ROOT)
-    wanted = " ".join(cfg[group] for group in GROUPS).split()
+    "The pins; of a package that stands in several groups, the last one."
     if which == "newest":
         return []
-    return [pin for pin in map(lowest, wanted) if pin]
+    cfg = settings(ROOT)
+    groups = GROUPS + (ENGINES if which == "lowest-engines" else ())
+    pins = filter(None, (lowest(wish) for group in groups for wish in cfg[group].split()))
+    return list({pin.partition("==")[0]: pin for pin in pins}.values())
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in ("lowest", "newest"):
-        sys.exit("say which: lowest or newest")
+    if len(sys.argv) != 2 or sys.argv[1] not in ("lowest", "lowest-engines", "newest"):
+        sys.exit("say which: lowest, lowest-engines or newest")
     print("\n".join(constraints(sys.argv[1])))

@@ -6,6 +6,7 @@ is brought in step afterwards.
 """
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -39,19 +40,30 @@ def run(path: Path, extra: str = "", timeout: int = 1200) -> nbformat.NotebookNo
     if extra:
         notebook.cells.append(nbformat.v4.new_code_cell(extra))
     os.environ.update(QUIET)
-    resources = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
     # a kernel that is ended may leave its temporary files behind
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        here = folder if path.parent.name == "course" else path.parent  # lessons leave models there
+        resources = {"metadata": {"path": str(here)}}
+        client = NotebookClient(
+            notebook, timeout=timeout, kernel_name="python3", resources=resources
+        )
         client.execute(env=os.environ | {"TMPDIR": folder})
     return notebook
 
 
+def is_bar(output: nbformat.NotebookNode) -> bool:
+    "Is it nothing but progress bars?"
+    lines = re.split(r"[\r\n]+", output.get("text", ""))
+    return output.get("name") == "stderr" and all("%|" in line for line in lines if line.strip())
+
+
 def join_streams(notebook: nbformat.NotebookNode) -> None:
-    "A kernel may deliver one print in several pieces; make them one."
+    "A kernel may deliver one print in several pieces; make them one, and leave out progress bars."
     for cell in notebook.cells:
         joined = []
         for output in cell.get("outputs", []):
+            if is_bar(output):
+                continue
             last = joined[-1] if joined else None
             both = last and output.output_type == last.output_type == "stream"
             if both and output.name == last.name:
