@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTPUTS', 'dtype_name', 'check_backend', 'export_onnx', 'quantize_onnx', 'OnnxEngine', 'OpenVinoEngine',
-           'fingerprint', 'engine_places', 'engine_file', 'exported_engine', 'exported_model', 'load_for_engine',
-           'open_engine']
+           'fingerprint', 'engine_places', 'engine_file', 'weights_beside', 'exported_engine', 'exported_model',
+           'load_for_engine', 'open_engine']
 
 # %% ../nbs/inside/backends.ipynb #export-imports
 import copy
@@ -296,13 +296,15 @@ def fingerprint(
     model: PreTrainedModel,  # with its weights
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
 ) -> str:  # SHA-256, in hexadecimal
-    "Tells one model from another by weights, configuration and vocabulary."
+    "Tells one model from another by weights, configuration and the way in which it reads a text."
     digest = hashlib.sha256()
     about = model.config.to_dict()
     for name in ("_name_or_path", "transformers_version"):  # where it lies changes no answer
         about.pop(name, None)
-    vocabulary = sorted(tokenizer.get_vocab().items())
-    for part in (about, vocabulary, tokenizer.padding_side):
+    reading = json.loads(tokenizer.backend_tokenizer.to_str())
+    for name in ("truncation", "padding"):  # of the last call
+        reading.pop(name, None)
+    for part in (about, reading, tokenizer.padding_side):
         digest.update(json.dumps(part, sort_keys=True, default=str).encode())
     for name, values in sorted(model.state_dict().items()):
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
@@ -419,6 +421,13 @@ def engine_file(
     return folder / "model.onnx"
 
 # %% ../nbs/inside/backends.ipynb #exported
+def weights_beside(
+    file: Path,  # of an engine
+) -> list[Path]:  # files that belong to it
+    "Weights that lie beside an engine's file: OpenVINO's always, ONNX's where they are large."
+    return sorted([*file.parent.glob("model.bin"), *file.parent.glob("model.onnx.data")])
+
+
 def exported_engine(
     name: str | Path,  # of a model: a preset, a Hub id or a folder
 ) -> dict | None:  # backend, dtype, file, fingerprint; None for a model with weights of PyTorch
@@ -462,8 +471,12 @@ def _open_exported(
     if dtype not in (None, own) and (backend, dtype) != ("openvino", "bfloat16"):
         raise ValueError(f"{folder} was exported to compute in {own}: leave out dtype={dtype!r}")
     file = folder / about["file"]
-    if not file.is_file() or file_sha256(file) != about["sha256"]:
-        raise ValueError(f"{file} is missing, or not as it was exported: export the model again")
+    for name, digest in ({file.name: about["sha256"]} | about.get("weights", {})).items():
+        path = folder / name
+        if not path.is_file() or file_sha256(path) != digest:
+            raise ValueError(
+                f"{path} is missing, or not as it was exported: export the model again"
+            )
     try:
         return _ENGINES[backend](file, max_tokens(model), dtype or own)
     except Exception as e:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from .answering import AskOptions, chunks
-from .backends import dtype_name
+from .backends import dtype_name, exported_engine
 from .checkpoints import only_one
 from squadqa.files import (
     Row,
@@ -145,12 +145,14 @@ def run_settings(
     options: AskOptions,
 ) -> dict:  # values that JSON can hold
     "All on which the answers depend; it is the header of each part."
+    engine = exported_engine(qa.name) if qa.name else None
     return {
         "made_by": MADE_BY,
         "sha256": file_digest(questions)[:16],
         "columns": columns or {},
         "model": qa.name,
         "weights": qa.fingerprint[:16],
+        "engine": engine["sha256"][:16] if engine else None,  # of an exported model
         "backend": qa.backend,
         "dtype": dtype_name(qa.dtype),
         "null_threshold": qa.null_threshold,
@@ -383,8 +385,13 @@ def _counted(found: Iterable[list[dict]], total: int) -> Iterator[list[dict]]:
         raise ValueError(f"there are {n} answers to {total} questions")
 
 
-def _join_parts(output: Path, total: int) -> None:
+def _join_parts(output: Path, total: int, questions: Path, digest: str) -> None:
     "Parts to output, which is whole or not there"
+    if file_digest(questions)[:16] != digest:
+        raise ValueError(
+            f"{questions} was changed while it was answered: begin again with overwrite=True "
+            "(--overwrite)"
+        )
     parts = find_parts(output)
     try:
         with replace_file(output) as beside:
@@ -441,7 +448,7 @@ def predict_file(
             raise
         state.wait_for_everyone()
         if state.is_main_process:
-            _join_parts(output, total)
+            _join_parts(output, total, questions, settings["sha256"])
         state.wait_for_everyone()
         return total
 

@@ -278,7 +278,7 @@ def _predictions(project) -> str:
 # %% ../nbs/course/10_capstone.ipynb #figure-checks
 def _scores(project) -> str:
     told, true = project["results.json"], project.true_results
-    look = "whether data or answers were changed after scoring; tell_results tells anew"
+    look = "whether data or answers were changed after scoring; run tell_results again"
     parts = (("", told, true), ("baseline ", told.get("baseline"), true["baseline"]))
     for where, said, got in parts:
         for name in ("exact_match", "f1"):

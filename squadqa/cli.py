@@ -327,7 +327,14 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     _spare_data(args.data, folder)
 
 # %% ../nbs/inside/cli.ipynb #evaluate-rules
-def _score(args: argparse.Namespace, result, examples):
+def _weights_seen(model: str) -> list[tuple]:
+    "Names, sizes and times of a model's weights: are they still those that were loaded?"
+    kinds = ("*.safetensors", "model.onnx*", "model.xml", "model.bin")
+    found = [path for kind in kinds for path in Path(model).expanduser().glob(kind)]
+    return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found)
+
+
+def _score(args: argparse.Namespace, result, examples, weights: list[tuple]):
     "The evaluation by the rules that the language and the data ask for"
     from squadqa.languages import squad_scores_in
     from squadqa.models import read_settings, resolve_model, save_settings
@@ -335,8 +342,18 @@ def _score(args: argparse.Namespace, result, examples):
 
     predictions = result.predictions
     if args.fit_threshold:
+        if len({bool(answers["text"]) for answers in examples["answers"]}) < 2:
+            raise ValueError(
+                "--fit-threshold needs questions with an answer and questions without one, and "
+                "the data has one kind only"
+            )
         threshold = find_threshold(predictions, examples)
         if _is_main():
+            if _weights_seen(args.model) != weights:
+                raise ValueError(
+                    f"the weights in {args.model} were replaced while they were scored, and the "
+                    "threshold would not be theirs: evaluate again"
+                )
             save_settings(args.model, null_threshold=threshold)
     elif not all(a["text"] for a in examples["answers"]):
         threshold = read_settings(resolve_model(args.model)).get("null_threshold", 0.0)
@@ -406,6 +423,7 @@ def evaluate(
     quiet_others()
     examples = _pick_split(_load(args), args.split)
     _check_references(examples)
+    weights = _weights_seen(args.model) if args.fit_threshold else []
     model, tokenizer = load_for_engine(args.model), load_tokenizer(args.model)
     options = {"dtype": args.dtype, "device": args.device, "name": args.model}
     result = evaluate_model(
@@ -420,7 +438,7 @@ def evaluate(
         engine=open_engine(model, tokenizer, args.backend, **options),
         progress=not args.json,
     )
-    result = _score(args, result, examples)
+    result = _score(args, result, examples, weights)
     if _is_main():
         write_answers(folder, result)
     if _is_main() and args.report:

@@ -8,6 +8,7 @@ __all__ = ['CSS', 'MAX_CONTEXT', 'MAX_QUESTION', 'MAX_TOP_K', 'MAX_WINDOWS', 'EX
            'sample_questions', 'build_demo', 'Guard', 'RunningPage', 'serve']
 
 # %% ../nbs/further/serving.ipynb #export-imports
+import logging
 import re
 import socket
 import threading
@@ -127,7 +128,7 @@ def check_text(
             "Shorten it."
         )
     if text_problem(text):
-        raise ValueError(f"The {name} holds half a character (a surrogate): type it anew.")
+        raise ValueError(f"The {name} holds half a character (a surrogate): type it again.")
     return text
 
 # %% ../nbs/further/serving.ipynb #check-work
@@ -422,7 +423,17 @@ def serve(
     config = uvicorn.Config(
         app, log_level="error", log_config=None, ws="none", timeout_graceful_shutdown=2
     )
-    page = RunningPage(uvicorn.Server(config), listener)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets=None):
+            "Pages that are open are cut off, which is no fault to be told"
+            logger = logging.getLogger("uvicorn.error")
+            level = logger.level
+            logger.setLevel(logging.CRITICAL)
+            await super().shutdown(sockets)
+            logger.setLevel(level)
+
+    page = RunningPage(Server(config), listener)
     print(f"Ask on {page.url} (Ctrl-C ends it)", flush=True)
     if open_browser:
         webbrowser.open(page.url)

@@ -50,6 +50,9 @@ def user_path(
         raise ValueError(f"{shown(path)} is no path")
     if "\0" in str(path):
         raise ValueError(f"{shown(str(path))} is no path: it holds a NUL character")
+    if not str(path).startswith("~"):
+        plain = Path(path)  # which drops the "./" of "./~", so that it would be a home folder
+        return plain.absolute() if str(plain).startswith("~") else plain
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -222,14 +222,15 @@ class QuestionAnswerer:
     ) -> tuple[np.ndarray, np.ndarray]:  # start and end logits (windows, tokens), -inf beyond
         "The one thing that an engine does; the longest windows go first, with little padding."
         features = [w.features for w in windows]
-        size = batch_size or self.batch_size
+        size = self.batch_size if batch_size is None else batch_size
+        check_count("batch_size", size)
         return predict_logits(
             self.engine, features, self.tokenizer, batch_size=size, progress=False
         )
 
     @cached_property
     def fingerprint(self) -> str:  # SHA-256, in hexadecimal
-        "Tells one model from another by weights, configuration and vocabulary; computed once."
+        "Tells one model from another by weights, configuration and tokenizer; computed once."
         return fingerprint(self.model, self.tokenizer)
 
 # %% ../nbs/course/09_inference.ipynb #pipeline-arguments

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'PRESETS', 'MOST_LAYERS', 'file_sha256', 'offline_minilm', 'resolve_model', 'is_own_folder',
-           'model_folder', 'check_weights', 'check_settings', 'read_settings', 'save_settings', 'read_adapter',
-           'require_fast', 'load_tokenizer', 'read_config', 'open_model', 'check_loaded', 'require_qa_head',
-           'load_model', 'max_tokens', 'check_fit']
+           'model_folder', 'check_name', 'check_weights', 'check_settings', 'read_settings', 'save_settings',
+           'read_adapter', 'require_fast', 'load_tokenizer', 'read_config', 'open_model', 'check_loaded',
+           'require_qa_head', 'load_model', 'max_tokens', 'check_fit']
 
 # %% ../nbs/inside/models.ipynb #export-imports
 import importlib.util
@@ -46,7 +46,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .files import file_digest, parse_json, read_text, user_path, write_json
+from squadqa.files import (
+    file_digest,
+    parse_json,
+    read_text,
+    shown,
+    text_problem,
+    user_path,
+    write_json,
+)
 
 # %% ../nbs/inside/models.ipynb #presets
 _logger = logging.getLogger(__name__)
@@ -210,10 +218,19 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def check_name(
+    folder: str | Path,  # of a model, to read or to write
+) -> None:
+    "A `ValueError` for a name that is not UTF-8, in which weights can be neither read nor written."
+    if text_problem(str(folder)):
+        raise ValueError(f"the name of the folder {shown(str(folder))} is not UTF-8: rename it")
+
+
 def check_weights(
     folder: str | Path,  # of a whole model
 ) -> list[Path]:  # its safetensors files
     "A `ValueError` where a model's weights are missing, not whole, or no safetensors."
+    check_name(folder)
     folder = Path(folder)
     paths = _weight_files(folder)
     if len(paths) == 1 and not paths[0].exists():
@@ -270,7 +287,11 @@ def _is_engine(value) -> bool:
     names = ("backend", "dtype", "file", "sha256", "fingerprint")
     if not isinstance(value, dict) or not all(_is_text(value.get(name)) for name in names):
         return False
-    return value["file"] == Path(value["file"]).name
+    weights, written = value.get("weights", {}), value.get("files", [])
+    if not isinstance(weights, dict) or not isinstance(written, list):
+        return False
+    plain = [value["file"], *weights, *written]  # names of this folder, and no paths
+    return all(_is_text(name) and name == Path(name).name for name in plain)
 
 
 def _setting_problem(name: str, value) -> str | None:

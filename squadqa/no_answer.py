@@ -82,9 +82,8 @@ def score_each(
     rows = match_answers(found, references)
     place = {p["id"]: n for n, p in enumerate(found)}
     pairs = [(text, golds_v2({"text": golds})) for _, text, golds in rows]
-    exact, f1 = (
-        np.array([score(*pair) for pair in pairs], float) for score in (exact_match, f1_v2)
-    )
+    exact = np.array([exact_match(*pair) for pair in pairs], float)
+    f1 = np.array([f1_v2(*pair) for pair in pairs], float)
     return ScoredAnswers(
         score_differences(found)[[place[i] for i, _, _ in rows]],
         exact,

@@ -860,7 +860,13 @@ def convert_file(
 ) -> ImportReport:  # what became of the rows
     "From a file of your own to SQuAD json. Nothing is written if a row is in doubt."
     dataset, report = convert(source, layout, columns, **options)
-    save_squad_json(dataset, output, overwrite)
+    path = user_path(output)
+    if report.left_out and path.exists() and path.samefile(user_path(source)):
+        raise ValueError(
+            f"{path} is the file that was read, and {len(report.left_out)} of its rows are left "
+            "out: write to another file"
+        )
+    save_squad_json(dataset, path, overwrite)
     return report
 
 

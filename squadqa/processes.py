@@ -9,7 +9,8 @@ __all__ = ['pick_device', 'has_bf16', 'choose_precision', 'likely_device', 'cast
 # %% ../nbs/inside/processes.ipynb #export-imports
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,34 @@ def cast(
     return model.to(kind)
 
 # %% ../nbs/inside/processes.ipynb #make-accelerator
+# What tells a program of its launch; left over, it asks for what is not there
+_OF_A_LAUNCH = (
+    "ACCELERATE_",
+    "LOCAL_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_",
+    "PMI_",
+    "OMPI_",
+    "MV2_",
+)
+
+
+@contextmanager
+def _heeding_environment() -> Iterator[None]:
+    "Where Accelerate cannot do what the environment asks for, name the variables"
+    try:
+        yield
+    except (RuntimeError, ImportError, ValueError) as e:
+        names = sorted(name for name in os.environ if name.startswith(_OF_A_LAUNCH))
+        if not names:
+            raise
+        raise ValueError(
+            f"{str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__} (the "
+            f"environment sets {', '.join(names)}: unset what no launcher of yours has set)"
+        ) from e
+
+
 def open_processes(
     use_cpu: bool = False,  # leave a GPU alone
 ) -> PartialState:  # number, rank and device of this process
@@ -109,7 +138,8 @@ def open_processes(
     size, _ = launched()
     no_device = not torch.accelerator.is_available() or torch.backends.mps.is_available()
     cpu = use_cpu or (size > 1 and no_device)
-    state = PartialState(cpu=cpu)
+    with _heeding_environment():
+        state = PartialState(cpu=cpu)
     if use_cpu and state.device.type != "cpu":  # an earlier run in this process took the GPU
         _forget_accelerator(everything=True)
         state = PartialState(cpu=True)
@@ -158,19 +188,20 @@ def make_accelerator(
         mixed_precision = chosen
     trackers = [report_to] if isinstance(report_to, str) else list(report_to or [])
     trackers = [tracker for tracker in trackers if tracker != "none"]
-    accelerator = Accelerator(
-        cpu=state.device.type == "cpu",
-        mixed_precision=choose_precision(mixed_precision, state.device),
-        project_dir=str(output_dir),
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=gradient_accumulation_steps
-        ),
-        log_with=trackers or None,
-        # batches travel to a GPU while it computes; they lie in pinned memory
-        dataloader_config=DataLoaderConfiguration(non_blocking=state.device.type == "cuda"),
-        # XLNet has weights that question answering does not reach
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+    with _heeding_environment():
+        accelerator = Accelerator(
+            cpu=state.device.type == "cpu",
+            mixed_precision=choose_precision(mixed_precision, state.device),
+            project_dir=str(output_dir),
+            gradient_accumulation_plugin=GradientAccumulationPlugin(
+                num_steps=gradient_accumulation_steps
+            ),
+            log_with=trackers or None,
+            # batches travel to a GPU while it computes; they lie in pinned memory
+            dataloader_config=DataLoaderConfiguration(non_blocking=state.device.type == "cuda"),
+            # XLNet has weights that question answering does not reach
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
     if len(accelerator.log_with) < len(trackers):
         raise ValueError(f"report_to={report_to!r}: not every tracker is installed")
     quiet_others()

@@ -83,6 +83,8 @@ def load_for_training(
     if in_memory and not (tokenizer or name):
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
     data = load_training_data(data)
+    if settings.eval_on_start and "validation" not in data:
+        raise ValueError("there is no validation split to evaluate on: leave out eval_on_start")
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         tokenizer = load_tokenizer(tokenizer or name)
     set_seed(settings.seed)

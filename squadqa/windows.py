@@ -20,7 +20,7 @@ def context_index(
 ) -> int:  # the sequence id of the context: 1 after the question, 0 before it
     "Where the context stands: first where CLS comes last (XLNet), else after the question."
     ids = tokenizer("a", "b")["input_ids"]
-    return 0 if ids and ids[-1] == tokenizer.cls_token_id else 1
+    return 0 if ids and ids[-1] == tokenizer.cls_token_id != ids[0] else 1
 
 
 def context_span(

@@ -274,6 +274,36 @@ def test_two_runs_do_not_write_to_one_file(questions, tiny_folder, expected, tmp
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
+def test_questions_that_change_meanwhile(questions, tiny_folder, tmp_path):
+    qa, mine = QuestionAnswerer(tiny_folder), tmp_path / "q.jsonl"
+    mine.write_bytes((questions / "q.jsonl").read_bytes())
+    ask = qa.answer_all
+
+    def meanwhile(*words):
+        with mine.open("a") as file:
+            file.write("\n")
+        return ask(*words)
+
+    qa.answer_all = meanwhile
+    with pytest.raises(ValueError, match="q.jsonl was changed while it was answered.*overwrite"):
+        predict_file(qa, mine, tmp_path / "a.jsonl", options=OPTIONS, chunk=8)
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_another_precision_of_an_export_is_noticed(questions, tiny_folder, tmp_path):
+    "It has the same fingerprint: that of the weights before they were rounded."
+    pytest.importorskip("onnxruntime")
+    from squadqa.export import export_model
+
+    settings = []
+    for dtype in ("float32", "int8"):
+        folder = export_model(tiny_folder, tmp_path / "out", dtype=dtype, overwrite=True)
+        qa = QuestionAnswerer(folder, backend="onnx")
+        settings.append(bulk.run_settings(qa, questions / "q.jsonl", None, 8, OPTIONS))
+    one, two = settings
+    assert one["weights"] == two["weights"] and one["engine"] != two["engine"]
+
+
 def test_answers_that_are_missing_are_not_joined(questions, tiny_folder, tmp_path, monkeypatch):
     output, real = tmp_path / "a.jsonl", bulk._answer_chunks
 

@@ -364,11 +364,10 @@ def test_threshold_is_fitted_stored_and_used(copy_of_tiny, squadqa):
     assert len(texts) == 120 and "" in texts.values()
 
 
-@pytest.mark.parametrize("gold", [["!"], []], ids=["punctuation only", "no answer"])
-def test_threshold_is_finite(gold, copy_of_tiny, squadqa, tmp_path):
+def test_threshold_is_finite(copy_of_tiny, squadqa, tmp_path):
     "Whatever suits the questions: infinity is no JSON."
     rows = sample_rows(3)
-    for row in rows:
+    for row, gold in zip(rows, (["!"], ["!"], [])):
         row["context"] += " !"
         places = [row["context"].rindex("!")] * len(gold)
         row["answers"] = {"text": gold, "answer_start": places}
@@ -379,6 +378,37 @@ def test_threshold_is_finite(gold, copy_of_tiny, squadqa, tmp_path):
     settings = (copy_of_tiny / "squadqa.json").read_text()
     stored = json.loads(settings, parse_constant=pytest.fail)["null_threshold"]
     assert abs(stored) < 1e6 and done.values["null_threshold"] == stored
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_threshold_needs_both_kinds(silent, copy_of_tiny, squadqa, tmp_path):
+    "Fitted on one kind, it would silence the model for good, or never."
+    rows = sample_rows(3)
+    for row in rows if silent else ():
+        row["answers"] = {"text": [], "answer_start": []}
+    write_rows(tmp_path / "v.jsonl", rows)
+    words = ["evaluate", "--data", "v.jsonl", "--model", copy_of_tiny, *SMALL, "--fit-threshold"]
+    done = squadqa(*words)
+    assert done.code == 2 and "and the data has one kind only" in done.err
+    assert not (copy_of_tiny / "squadqa.json").exists()
+
+
+def test_a_threshold_is_of_the_weights_that_were_scored(copy_of_tiny, squadqa, monkeypatch):
+    import squadqa.no_answer as no_answer
+
+    find = no_answer.find_threshold
+
+    def meanwhile(*words):
+        weights = copy_of_tiny / "model.safetensors"
+        weights.write_bytes(weights.read_bytes())
+        os.utime(weights, (1, 1))
+        return find(*words)
+
+    monkeypatch.setattr(no_answer, "find_threshold", meanwhile)
+    words = ["evaluate", "--data", "sample-v2", "--model", copy_of_tiny, *SMALL]
+    done = squadqa(*words, "--fit-threshold")
+    assert done.code == 2 and "were replaced while they were scored" in done.err
+    assert not {"squadqa.json", "scores.json"} & set(os.listdir(copy_of_tiny))
 
 
 def test_a_language_keeps_the_stored_threshold(copy_of_tiny, squadqa, tmp_path):

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from squadqa import export
 from squadqa.backends import exported_engine
 from squadqa.cli import main
-from squadqa.export import EXPORTED, FORMATS, PACKAGES, export_model, round_weights
+from squadqa.export import FORMATS, PACKAGES, export_model, round_weights
 from squadqa.inference import QuestionAnswerer
 from squadqa.models import is_own_folder, save_settings
 
@@ -165,6 +164,8 @@ def test_a_changed_file_is_refused(exported, tmp_path):
         {"engine": {"backend": "onnx"}},
         {"engine": {"file": "../model.onnx"}},
         {"engine": {"sha256": 5}},
+        {"engine": {"sha256": "0", "weights": {"../model.bin": "0"}}},
+        {"engine": {"sha256": "0", "files": ["../../mine.txt"]}},
     ],
 )
 def test_settings_that_no_export_wrote_are_refused(exported, tmp_path, change):
@@ -410,11 +411,70 @@ def test_a_failed_exchange_is_undone(cache, own, tmp_path, monkeypatch):
     assert (output / "model.onnx").is_file()
 
 
-def test_all_that_is_written_is_known(exported):
-    "Or --overwrite would take it for a file of the user's."
-    assert all(export._is_exported(path) for path in exported.iterdir())
-    web = (ROOT / "squadqa" / "templates" / "web").iterdir()
-    assert all(export._is_exported(path) for path in web) and "vendor" in EXPORTED
+def test_an_interrupted_exchange_is_undone(cache, own, tmp_path, monkeypatch):
+    output = export_model(own, tmp_path / "out")
+    (output / "mine.txt").write_text("mine")
+    rename, calls = export.os.rename, []
+
+    def stopped(source, target):
+        rename(source, target)
+        calls.append(target)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(export.os, "rename", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(own, output, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (output / "model.onnx").is_file() and (output / "mine.txt").read_text() == "mine"
+
+
+def test_what_no_export_wrote_is_kept(cache, own, tmp_path):
+    "Also what is called as if one had."
+    output = export_model(own, tmp_path / "out")
+    (output / "notes").mkdir()
+    mine = ("vocab-notes.txt", "tokenizer-notes.md", "page.pdf", "notes/a.txt")
+    for name in mine:
+        (output / name).write_text(name)
+    export_model(own, output, format="openvino", overwrite=True)
+    assert all((output / name).read_text() == name for name in mine)
+    assert (output / "model.xml").is_file() and not (output / "model.onnx").exists()
+
+
+def test_a_folder_that_filled_up_meanwhile_is_left_alone(cache, own, tmp_path, monkeypatch):
+    output, write = tmp_path / "out", export._write_card
+
+    def meanwhile(*words):
+        write(*words)
+        output.mkdir()
+        (output / "config.json").write_text("of somebody else")
+
+    monkeypatch.setattr(export, "_write_card", meanwhile)
+    with pytest.raises(ValueError, match="is not empty, and no earlier export"):
+        export_model(own, output)
+    assert os.listdir(tmp_path) == ["out"] and os.listdir(output) == ["config.json"]
+
+
+def test_other_weights_beside_the_file_are_refused(cache, own, tmp_path):
+    "OpenVINO keeps its weights in a second file."
+    folder = export_model(own, tmp_path / "out", format="openvino")
+    weights = (folder / "model.bin").read_bytes()
+    for other in (bytes(len(weights)), weights[:-100]):
+        (folder / "model.bin").write_bytes(other)
+        with pytest.raises(ValueError, match="model.bin is missing, or not as it was exported"):
+            QuestionAnswerer(folder, backend="openvino")
+    (folder / "model.bin").unlink()
+    with pytest.raises(ValueError, match="model.bin is missing"):
+        QuestionAnswerer(folder, backend="openvino")
+
+
+def test_a_name_that_is_not_utf8(own, tmp_path):
+    odd = os.fsdecode(os.fsencode(str(tmp_path / "out")) + b"\xff")
+    with pytest.raises(ValueError, match="out.udcff.* is not UTF-8: rename it"):
+        export_model(own, odd)
+    shutil.copytree(own, odd)
+    with pytest.raises(ValueError, match="is not UTF-8: rename it"):
+        QuestionAnswerer(odd)
 
 
 # --- what is refused

@@ -37,6 +37,7 @@ from squadqa.files import (
     squad_rows,
     take,
     text_problem,
+    user_path,
     walk_squad,
     whole_number,
     write_json,
@@ -259,6 +260,19 @@ def test_places_of_rows_that_a_program_made():
     ):
         with pytest.raises(ValueError, match=words):
             place_rows(rows, "rows")
+
+
+def test_a_file_that_is_called_like_the_home_folder(tmp_path, monkeypatch):
+    "Only what begins with ~ leads there; `pathlib` drops the ./ that says so."
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    assert user_path("~/a") == home / "a"
+    here = user_path("./~/a")
+    assert here == user_path(here) == tmp_path / "~" / "a"
+    assert user_path("./~nobody-here.json") == tmp_path / "~nobody-here.json"
+    write_json("./~/a.json", [1])
+    assert (tmp_path / "~" / "a.json").is_file() and not home.exists()
 
 
 def test_text_keeps_its_line_ends(tmp_path):

@@ -593,6 +593,18 @@ def test_unreadable_cells(cell, start, words):
         read_answers(cell, start, at="row 3")
 
 
+def test_the_source_does_not_lose_rows(tmp_path):
+    "Not even through a link."
+    rows = [{"question": "Whom?", "context": "Ann met Bo.", "answer": a} for a in ("Bo", "Cy")]
+    source = tmp_path / "a.json"
+    source.write_text(json.dumps(rows))
+    (tmp_path / "b.json").symlink_to(source)
+    for name in ("a.json", "b.json"):
+        with pytest.raises(ValueError, match="1 of its rows are left out: write to another file"):
+            convert_file(source, tmp_path / name, overwrite=True, not_found="skip")
+    assert json.loads(source.read_text()) == rows
+
+
 def test_what_can_mean_two_things():
     "JSON among plain texts is a text where the context has it; 12.0 is 12 unless it says 12.0."
 

@@ -2,6 +2,9 @@
 
 import math
 import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -161,6 +164,24 @@ def test_processes_that_do_not_find_each_other(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="do not find each other"):
         open_processes()
+
+
+@pytest.mark.parametrize(
+    "name, value, call",
+    [
+        ("LOCAL_RANK", "7", "open_processes"),
+        ("ACCELERATE_TORCH_DEVICE", "xyz", "open_processes"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "make_accelerator"),
+    ],
+)
+def test_what_the_environment_asks_for_in_vain(name, value, call):
+    code = f"from squadqa.processes import {call} as call; call()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {name: value}, capture_output=True, text=True
+    )
+    said = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1, done.stderr
+    assert re.match(rf"ValueError: .+ \(the environment sets .*{name}.*: unset what no", said), said
 
 
 @pytest.mark.parametrize("told", ["", "two", "-1"])

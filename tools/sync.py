@@ -219,7 +219,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 def copy_sources(root: Path, copy: Path) -> Path:
     "What generated files are made from, in another folder."
     copy.mkdir(parents=True)
-    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "runs")
     for name in ("nbs", "squadqa"):
         shutil.copytree(root / name, copy / name, symlinks=True, ignore=ignore)
     for name in ("settings.ini", "_quarto.yml", "README.md", "setup.py"):

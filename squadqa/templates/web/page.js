@@ -132,7 +132,7 @@ async function start() {
   if (location.protocol === "file:") {
     say(
       "A browser lets no page that was opened as a file load a model. Serve this folder: " +
-        "run python -m http.server in it, and open the address that it prints.",
+        "run python -m http.server --bind 127.0.0.1 in it, and open the address that it prints.",
       true,
     );
     return;
