@@ -1,5 +1,6 @@
 """Asking: an answer is a slice of its context, and the same one whatever else is asked then."""
 
+import copy
 import inspect
 import itertools
 import json
@@ -12,6 +13,8 @@ import pytest
 import torch
 from conftest import ROOT, tiny_config
 from hypothesis import HealthCheck, given, settings, strategies as st
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -513,6 +516,29 @@ def test_a_fingerprint_tells_models_apart(tiny_folder, minilm, tmp_path):
     other.config.layer_norm_eps = 0.5
     assert QuestionAnswerer(other, minilm).fingerprint != one.fingerprint
     assert QuestionAnswerer(tiny_folder, dtype="bfloat16").fingerprint != one.fingerprint
+    reader = copy.deepcopy(minilm)
+    reader("Who?", "Ann.", truncation=True, max_length=5)  # which the tokenizer remembers
+    assert QuestionAnswerer(load_model(tiny_folder), reader).fingerprint == one.fingerprint
+    reader.backend_tokenizer.normalizer = BertNormalizer(lowercase=False)
+    assert QuestionAnswerer(load_model(tiny_folder), reader).fingerprint != one.fingerprint
+
+
+def test_a_separator_that_is_the_cls_token(minilm):
+    "The last token is CLS then, as XLNet's is, and still the context comes second."
+    tokenizer = copy.deepcopy(minilm)
+    cls = (tokenizer.cls_token, tokenizer.cls_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [CLS]", pair="[CLS] $A [CLS] $B:1 [CLS]:1", special_tokens=[cls]
+    )
+    assert context_index(tokenizer) == context_index(minilm) == 1
+
+
+def test_an_odd_batch_size_is_refused(tiny_folder):
+    qa = QuestionAnswerer(tiny_folder)
+    (asked,) = qa.prepare([("Who waited?", "Cats waited.")])
+    for size in (0, 2.5, -1):
+        with pytest.raises(ValueError, match="batch_size=.* must be a whole number of at least 1"):
+            qa.window_logits(asked.windows, size)
 
 
 def test_a_stored_threshold_is_used(tiny_folder, tmp_path):

@@ -520,6 +520,12 @@ def bad_inputs(minilm, folder, data):
     return {
         "answers": (folder, shifted, {}, "(?s)not fit for training.*off by"),
         "question": (folder, long, {}, repr(rows[7]["id"])),
+        "no evaluation": (
+            folder,
+            DatasetDict(train=data["train"]),
+            {"eval_on_start": True},
+            "no validation split to evaluate on",
+        ),
         "no train": (folder, DatasetDict(validation=data["validation"]), {}, "no train split"),
         "no file": (folder, "nowhere.json", {}, "nowhere.json"),
         "no model": ("./no-such-model", data, {}, "no-such-model"),
