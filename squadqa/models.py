@@ -441,7 +441,7 @@ def _check_limits(tokenizer: PreTrainedTokenizerBase):
     whole = isinstance(longest, int) and not isinstance(longest, bool)
     if not (whole and longest >= 1) and longest != float("inf"):
         raise ValueError(f"model_max_length is {longest!r}, not a number of tokens")
-    if isinstance(names, str) or "input_ids" not in names:
+    if not isinstance(names, (list, tuple)) or "input_ids" not in names:
         raise ValueError(f"model_input_names is {names!r}, not a list with input_ids in it")
 
 

@@ -295,9 +295,9 @@ def test_another_precision_of_an_export_is_noticed(questions, tiny_folder, tmp_p
     pytest.importorskip("onnxruntime")
     from squadqa.export import export_model
 
-    settings = []
+    own, settings = shutil.copytree(tiny_folder, tmp_path / "own"), []
     for dtype in ("float32", "int8"):
-        folder = export_model(tiny_folder, tmp_path / "out", dtype=dtype, overwrite=True)
+        folder = export_model(own, tmp_path / "out", dtype=dtype, overwrite=True)
         qa = QuestionAnswerer(folder, backend="onnx")
         settings.append(bulk.run_settings(qa, questions / "q.jsonl", None, 8, OPTIONS))
     one, two = settings

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import socket
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -66,6 +67,13 @@ def few(tmp_path_factory):
     return {split: str(folder / f"{split}.jsonl") for split in ("train", "validation")}
 
 
+def free_port() -> str:
+    "One that nobody uses; Accelerate before 1.4 does not look for one itself."
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
 def launch(script: str, folder, world: int) -> str:
     "What `accelerate launch` prints."
     (folder / "train_qa.py").write_text(script, encoding="utf-8")
@@ -73,7 +81,7 @@ def launch(script: str, folder, world: int) -> str:
     # with --cpu it starts one process, whatever --num_processes says
     command += ["--multi_gpu"] if world > 1 else ["--cpu"]
     command += ["--num_processes", str(world), "--num_machines", "1", "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--main_process_port", "0", "train_qa.py"]
+    command += ["--dynamo_backend", "no", "--main_process_port", free_port(), "train_qa.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280

@@ -57,12 +57,13 @@ def is_answer(found, context=C):
 
 
 def test_the_task_is_undone(tiny_folder, restored):
-    removed = transformers.pipelines.REMOVED_TASKS
-    assert TASK not in removed and PIPELINE_REGISTRY.check_task(TASK)
+    removed = getattr(transformers.pipelines, "REMOVED_TASKS", None)  # not before 5.19
+    assert TASK not in (removed or {}) and PIPELINE_REGISTRY.check_task(TASK)
     restored.undo()
     restored.undo()
-    assert TASK in removed and TASK not in PIPELINE_REGISTRY.supported_tasks
-    with pytest.raises(KeyError, match="has been removed"):
+    assert removed is None or TASK in removed
+    assert TASK not in PIPELINE_REGISTRY.supported_tasks
+    with pytest.raises(KeyError, match="has been removed" if removed else "Unknown task"):
         transformers.pipeline(TASK, model=str(tiny_folder))
 
 
@@ -98,13 +99,16 @@ def test_a_transformers_that_changed_is_one_sentence(change, restored, monkeypat
     if change == "registry":
         monkeypatch.delattr(transformers.pipelines, "PIPELINE_REGISTRY")
     elif change == "list":  # the task is refused by something that we do not know
+        if not hasattr(transformers.pipelines, "REMOVED_TASKS"):
+            pytest.skip("this version of transformers keeps no list of removed tasks")
         monkeypatch.setattr(transformers.pipelines, "REMOVED_TASKS", Sticky({TASK: "no"}))
     else:
         monkeypatch.setattr(PIPELINE_REGISTRY, "register_pipeline", lambda task: None)
     with pytest.raises(RuntimeError, match="squadqa.inference.pipeline") as error:
         restore_pipeline()
     assert "\n" not in str(error.value) and transformers.__version__ in str(error.value)
-    assert TASK in transformers.pipelines.REMOVED_TASKS or change == "registry"
+    kept = getattr(transformers.pipelines, "REMOVED_TASKS", {TASK: ""})
+    assert TASK in kept or change == "registry"
     assert TASK not in PIPELINE_REGISTRY.supported_tasks
 
 

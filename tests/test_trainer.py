@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import tiny_config
 from datasets import Dataset, DatasetDict
-from processes import alone
+from processes import alone, holder
 from transformers import (
     AutoModelForQuestionAnswering,
     BertForQuestionAnswering,
@@ -654,7 +654,7 @@ def test_two_trainings_in_one_folder(tiny_folder, small_data, tmp_path, monkeypa
 
     class Second(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            with pytest.raises(ValueError, match=f"another training .process {os.getpid()}."):
+            with pytest.raises(ValueError, match=f"training .process {holder(os.getpid())}."):
                 fine_tune(str(tiny_folder), small_data, args.output_dir, **BRIEF, resume=True)
             said.append(1)
 
