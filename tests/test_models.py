@@ -311,7 +311,7 @@ def test_configurations_that_describe_no_model(folder):
     refused("there is no config.json", load_model, folder)
 
 
-@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn, torch.complex64])
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn, torch.int64])
 def test_weights_that_were_quantized(folder, kind):
     "transformers would round them to whole numbers without a word."
     path = folder / "model.safetensors"
