@@ -329,8 +329,10 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
 # %% ../nbs/inside/cli.ipynb #evaluate-rules
 def _weights_seen(model: str) -> list[tuple]:
     "Names, sizes and times of a model's weights: are they still those that were loaded?"
+    from squadqa.files import user_path
+
     kinds = ("*.safetensors", "model.onnx*", "model.xml", "model.bin")
-    found = [path for kind in kinds for path in Path(model).expanduser().glob(kind)]
+    found = [path for kind in kinds for path in user_path(model).glob(kind)]
     return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found)
 
 

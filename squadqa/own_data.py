@@ -239,8 +239,7 @@ def read_answers(
     cell,
     start=None,  # of the text, or a list of starts
     at: str = "row",  # what to call the place in an error
-    context: str
-    | None = None,  # of the question: tells whether the number 12.0 was written 12.0 or 12
+    context: str | None = None,  # of the question: does it say 12 or 12.0?
 ) -> list[tuple[str, int | None]] | None:  # text and start (None: to be searched)
     "Read the answers in one cell. []: the file says there is none; None: the cell is empty."
     texts, starts = _split(_unpacked(cell, str), start)

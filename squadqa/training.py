@@ -84,7 +84,10 @@ def load_for_training(
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
     data = load_training_data(data)
     if settings.eval_on_start and "validation" not in data:
-        raise ValueError("there is no validation split to evaluate on: leave out eval_on_start")
+        raise ValueError(
+            "there is no validation split to evaluate on: leave out eval_on_start "
+            "(--eval-on-start, --evaluate-first)"
+        )
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         tokenizer = load_tokenizer(tokenizer or name)
     set_seed(settings.seed)
