@@ -333,7 +333,7 @@ def engine_places(
     "The folders in which the files of engines may lie."
     places = [_cache() / "engines"]
     if name and is_own_folder(name):
-        places.insert(0, Path(name) / "engines")
+        places.insert(0, Path(resolve_model(name)) / "engines")
     return places
 
 

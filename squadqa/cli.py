@@ -344,11 +344,6 @@ def _score(args: argparse.Namespace, result, examples, weights: list[tuple]):
 
     predictions = result.predictions
     if args.fit_threshold:
-        if len({bool(answers["text"]) for answers in examples["answers"]}) < 2:
-            raise ValueError(
-                "--fit-threshold needs questions with an answer and questions without one, and "
-                "the data has one kind only"
-            )
         threshold = find_threshold(predictions, examples)
         if _is_main():
             if _weights_seen(args.model) != weights:
@@ -425,6 +420,11 @@ def evaluate(
     quiet_others()
     examples = _pick_split(_load(args), args.split)
     _check_references(examples)
+    if args.fit_threshold and len({bool(a["text"]) for a in examples["answers"]}) < 2:
+        raise ValueError(
+            "--fit-threshold needs questions with an answer and questions without one, and the "
+            "data has one kind only"
+        )
     weights = _weights_seen(args.model) if args.fit_threshold else []
     model, tokenizer = load_for_engine(args.model), load_tokenizer(args.model)
     options = {"dtype": args.dtype, "device": args.device, "name": args.model}

@@ -256,6 +256,7 @@ def build_demo(
     )
 
 # %% ../nbs/further/serving.ipynb #guard
+_logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"  # this machine; no other one can reach the page
 
 MAX_BODY = 300_000  # bytes of a request; 20,000 characters may take 12 bytes each
@@ -315,7 +316,10 @@ class Guard:
             kind = [(b"content-type", b"text/plain; charset=utf-8")]
             await send({"type": "http.response.start", "status": status, "headers": kind})
             return await send({"type": "http.response.body", "body": sentence.encode()})
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except Exception as e:  # answered with 500 by now; a request that nobody typed is no news
+            _logger.error("a request for %s failed (%s)", scope["path"], type(e).__name__)
 
 # %% ../nbs/further/serving.ipynb #serve
 def _theme(gr):
@@ -425,13 +429,20 @@ def serve(
     )
 
     class Server(uvicorn.Server):
+        "Pages that are open at the end are cut off, which is no fault to be told."
+
+        logger = logging.getLogger("uvicorn.error")
+        level = logger.level
+
         async def shutdown(self, sockets=None):
-            "Pages that are open are cut off, which is no fault to be told"
-            logger = logging.getLogger("uvicorn.error")
-            level = logger.level
-            logger.setLevel(logging.CRITICAL)
+            self.logger.setLevel(logging.CRITICAL)
             await super().shutdown(sockets)
-            logger.setLevel(level)
+
+        def run(self, sockets=None):
+            try:
+                super().run(sockets)
+            finally:
+                self.logger.setLevel(self.level)
 
     page = RunningPage(Server(config), listener)
     print(f"Ask on {page.url} (Ctrl-C ends it)", flush=True)

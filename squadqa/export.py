@@ -14,11 +14,12 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from importlib.resources import files
@@ -231,12 +232,25 @@ def _keep_others(output: Path, staging: Path) -> None:
     written = read_settings(output).get("engine", {}).get("files", ())
     for path in output.iterdir():
         target = staging / path.name
-        if path.name in written or os.path.lexists(target):
+        if path.name in written or not written and os.path.lexists(target):
             continue
+        if os.path.lexists(target):
+            raise ValueError(
+                f"{path} is from no export, and this one writes a file of that name: move it"
+            )
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, target, symlinks=True)
         else:
             shutil.copy2(path, target, follow_symlinks=False)
+
+
+def _remove(folder: Path) -> None:
+    "A folder and all in it; git writes files that Windows does not delete as they are"
+    if os.name == "nt":
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                path.chmod(stat.S_IWRITE)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _take_place(staging: Path, output: Path) -> None:
@@ -254,8 +268,8 @@ def _take_place(staging: Path, output: Path) -> None:
             os.rename(aside, output)
         raise
     finally:
-        if output.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+        if not staging.exists():  # it has taken the place
+            _remove(aside)
 
 
 @contextmanager

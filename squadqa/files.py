@@ -404,13 +404,13 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     first, usual = 1, ""
     try:
         for cells in reader:
-            usual = usual or ended
-            if ended and (ended == "\r") != (usual == "\r"):
-                raise ValueError(
-                    f"{path}, line {first} ends with {ended!r}, where the lines before it end with "
-                    f"{usual!r}: a text with a line break needs quotes around it"
-                )
             if cells:
+                usual = usual or ended
+                if ended and (ended == "\r") != (usual == "\r"):
+                    raise ValueError(
+                        f"{path}, line {first} ends with {ended!r}, where the lines before it end "
+                        f"with {usual!r}: a text with a line break needs quotes around it"
+                    )
                 yield first, cells
             first = reader.line_num + 1
     except csv.Error as e:

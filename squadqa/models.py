@@ -119,7 +119,7 @@ def is_own_folder(
 ) -> bool:  # False for a preset or a Hub id, whatever folders there are
     "Does a name stand for a folder of the user's own?"
     folder = Path(resolve_model(name))
-    return folder.is_dir() and folder == user_path(name)
+    return folder.is_dir() and folder.absolute() == user_path(name).absolute()
 
 # %% ../nbs/inside/models.ipynb #model-folder
 _TEXT_FILES = ("*.json", "vocab.txt", "merges.txt", "*.model")

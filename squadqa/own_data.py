@@ -320,7 +320,7 @@ def table_drafts(
     drafts = []
     for n, (row, cell) in enumerate(zip(rows, cells)):
         answer, context = cell["answer"], cell["context"]
-        if plain and isinstance(answer, str) and _holds(context, answer):
+        if plain and isinstance(answer, str) and _holds(context, answer.strip()):
             answer = [answer]  # among plain texts, '[]' that stands in the context is one, too
         answers = read_answers(answer, cell.get("start"), row.at, context)
         drafts.append(_draft(row.at, cell, answers, id=n))
@@ -678,7 +678,8 @@ def _doccano_items(values: dict, at: str, column: str | None) -> list:
     "What was marked or written in a row: a list in one of `SPAN_KEYS`, or in the column told"
     keys = (column,) if column else SPAN_KEYS
     lists = [key for key in keys if isinstance(values.get(key), list)]
-    if not lists:
+    odd = [key for key in keys if not isinstance(values.get(key), (list, type(None)))]
+    if odd or not lists:
         raise ValueError(
             f"{at} has no list of spans or texts in {', '.join(keys)} "
             f"(it has: {', '.join(map(str, values))}): export as JSONL"

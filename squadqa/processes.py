@@ -126,8 +126,8 @@ def _heeding_environment() -> Iterator[None]:
         if not names:
             raise
         raise ValueError(
-            f"{str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__} (the "
-            f"environment sets {', '.join(names)}: unset what no launcher of yours has set)"
+            f"{str(e).strip() or type(e).__name__} (the environment sets {', '.join(names)}: "
+            "unset what no launcher of yours has set)"
         ) from e
 
 
@@ -188,6 +188,8 @@ def make_accelerator(
         mixed_precision = chosen
     trackers = [report_to] if isinstance(report_to, str) else list(report_to or [])
     trackers = [tracker for tracker in trackers if tracker != "none"]
+    if mixed_precision != chosen:
+        choose_precision(mixed_precision, state.device)  # an argument, which must be right
     with _heeding_environment():
         accelerator = Accelerator(
             cpu=state.device.type == "cpu",

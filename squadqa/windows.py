@@ -18,7 +18,7 @@ from .models import require_fast
 def context_index(
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
 ) -> int:  # the sequence id of the context: 1 after the question, 0 before it
-    "Where the context stands: first where CLS comes last (XLNet), else after the question."
+    "Where the context stands: first where CLS comes last only (XLNet), else after the question."
     ids = tokenizer("a", "b")["input_ids"]
     return 0 if ids and ids[-1] == tokenizer.cls_token_id != ids[0] else 1
 

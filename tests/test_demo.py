@@ -570,6 +570,23 @@ def test_odd_requests_do_no_harm(server, ask_number, data):
     assert "<mark>crane</mark>" in ask_page(server, ask_number, CONTEXT, "Which crane?")
 
 
+@pytest.mark.parametrize(
+    "path, body",
+    [
+        ("queue/join", {"data": [], "fn_index": 10**20, "session_hash": "odd"}),
+        ("cancel", {"session_hash": "\ud800", "fn_index": 0, "event_id": "x"}),
+        ("cancel", {"session_hash": "odd", "fn_index": float("nan"), "event_id": "x"}),
+    ],
+)
+def test_crafted_requests_print_no_traceback(server, ask_number, path, body):
+    "A line in the terminal is enough."
+    kind, before = {"Content_Type": "application/json"}, len(server["log"].read_text())
+    status, _ = send(server, "POST", f"/gradio_api/{path}", json.dumps(body), **kind)
+    assert status >= 400 or path == "cancel"
+    assert "<mark>crane</mark>" in ask_page(server, ask_number, CONTEXT, "Which crane?")
+    assert "Traceback" not in server["log"].read_text()[before:]
+
+
 def test_who_has_gone_is_not_answered(server, ask_number):
     "Twelve ask, and eleven close the page: only what was begun before is computed."
     before = server["log"].read_text().count("SLOW")

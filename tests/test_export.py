@@ -290,7 +290,7 @@ def test_the_card_tells_how_the_engine_reaches_the_endpoint(exported):
     assert "HF_FRAMEWORK=custom" in card and "transformers 5" in card
 
 
-@pytest.mark.parametrize("installed, written", [("6.31.0", "6.31.0"), (None, "6.0.0")])
+@pytest.mark.parametrize("installed, written", [("6.31.0", "6.31.0"), (None, "6.25.0")])
 def test_the_space_names_its_versions(exported, monkeypatch, installed, written):
     def version(package):
         if installed is None:
@@ -441,6 +441,35 @@ def test_what_no_export_wrote_is_kept(cache, own, tmp_path):
     assert (output / "model.xml").is_file() and not (output / "model.onnx").exists()
 
 
+def test_a_file_that_is_in_the_way_is_not_lost(cache, own, tmp_path):
+    output = export_model(own, tmp_path / "out")
+    (output / "model.xml").write_text("mine")
+    with pytest.raises(ValueError, match="model.xml is from no export, .* move it"):
+        export_model(own, output, format="openvino", overwrite=True)
+    assert (output / "model.xml").read_text() == "mine" and (output / "model.onnx").is_file()
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_place_that_is_taken_between_the_exchanges(cache, own, tmp_path, monkeypatch):
+    "Nothing is thrown away then: what was there lies beside it."
+    output = export_model(own, tmp_path / "out")
+    rename, calls = export.os.rename, []
+
+    def taken(source, target):
+        if calls:
+            output.mkdir()
+            (output / "of-somebody-else").write_text("x")
+        calls.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(export.os, "rename", taken)
+    with pytest.raises(ValueError, match="out cannot be written"):
+        export_model(own, output, overwrite=True)
+    assert os.listdir(output) == ["of-somebody-else"]
+    (aside,) = tmp_path.glob(".out-*-replaced")
+    assert (aside / "model.onnx").is_file()
+
+
 def test_a_folder_that_filled_up_meanwhile_is_left_alone(cache, own, tmp_path, monkeypatch):
     output, write = tmp_path / "out", export._write_card
 
@@ -468,6 +497,7 @@ def test_other_weights_beside_the_file_are_refused(cache, own, tmp_path):
         QuestionAnswerer(folder, backend="openvino")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
 def test_a_name_that_is_not_utf8(own, tmp_path):
     odd = os.fsdecode(os.fsencode(str(tmp_path / "out")) + b"\xff")
     with pytest.raises(ValueError, match="out.udcff.* is not UTF-8: rename it"):

@@ -159,8 +159,9 @@ def test_a_line_break_without_quotes(tmp_path):
     ):
         file.write_bytes(text.encode())
         assert [row.values["context"] for row in read_rows(file)] == ["Ann\rBo"]
-    file.write_bytes(b"id\n1\r\n2\n")  # both are ends of lines, and stay so
-    assert len(list(read_rows(file))) == 2
+    for text in (b"id\n1\r\n2\n", b"id\r\r\n1\r\r\n2\r\r\n"):  # the last as Windows may write it
+        file.write_bytes(text)
+        assert [row.values["id"] for row in read_rows(file)] == ["1", "2"]
 
 
 def test_a_cell_of_any_length(tmp_path):
@@ -265,7 +266,8 @@ def test_places_of_rows_that_a_program_made():
 def test_a_file_that_is_called_like_the_home_folder(tmp_path, monkeypatch):
     "Only what begins with ~ leads there; `pathlib` drops the ./ that says so."
     home = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(home))
+    for name in ("HOME", "USERPROFILE"):  # the second on Windows
+        monkeypatch.setenv(name, str(home))
     monkeypatch.chdir(tmp_path)
     assert user_path("~/a") == home / "a"
     here = user_path("./~/a")

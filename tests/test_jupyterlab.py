@@ -287,7 +287,8 @@ READY = """path => {
 FIGURES = """() => [...window.jupyterapp.shell.currentWidget.node
   .querySelectorAll('.jp-RenderedImage img')].map(i => i.complete ? i.naturalWidth : 0)"""
 HIDDEN = """() => [...window.jupyterapp.shell.currentWidget.content.widgets]
-  .filter(w => /_solution\\(/.test(w.model.sharedModel.getSource()) && w.inputHidden).length"""
+  .filter(w => /def \\w+_solution\\(/.test(w.model.sharedModel.getSource()))
+  .filter(w => w.inputHidden).length"""
 CLOSE = """async () => { const panel = window.jupyterapp.shell.currentWidget;
   await panel.context.save(); await panel.sessionContext.shutdown(); panel.close() }"""
 

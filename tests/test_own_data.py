@@ -615,6 +615,7 @@ def test_what_can_mean_two_things():
     code = 'An empty list is [], one with a letter is ["a"], and {"text": "b"} an object.'
     plain = ["list", "[]", '["a"]', '{"text": "b"}']
     assert answers(plain, code) == [[cell] for cell in plain]
+    assert answers([f" {cell} " for cell in plain], code) == [[cell] for cell in plain]
     assert answers(["[]", '["none"]'], 'Is it [] or ["none"]?') == [[], ["none"]]  # all are JSON
     assert answers(["list", '["list", "What"]', "[]"], "What a list") == [
         ["list"],
@@ -860,6 +861,8 @@ def test_doccano():
     assert answers(both, columns=Columns(answer="label")) == rome
     with pytest.raises(ValueError, match="row 0 has answers in entities and label: say which"):
         answers(both)
+    with pytest.raises(ValueError, match="row 0 has no list of spans or texts"):
+        answers(row | {"label": "Rome", "annotations": []})
     for broken, words in (
         ({"label": "Rome"}, "row 0 has no list of spans .*export as JSONL"),
         ({}, "no list of spans"),

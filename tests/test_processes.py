@@ -184,6 +184,12 @@ def test_what_the_environment_asks_for_in_vain(name, value, call):
     assert re.match(rf"ValueError: .+ \(the environment sets .*{name}.*: unset what no", said), said
 
 
+def test_the_environment_is_not_blamed_for_an_argument(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(ValueError, match="mixed_precision='bf13' is none of [^(]*$"):
+        make_accelerator(mixed_precision="bf13")
+
+
 @pytest.mark.parametrize("told", ["", "two", "-1"])
 def test_an_odd_number_of_processes(told, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", told)
