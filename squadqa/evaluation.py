@@ -20,7 +20,7 @@ from .files import check_columns, write_json
 from .labeling import first_answers, label_pairs
 from .metrics import squad_scores
 from .models import check_fit
-from .pairs import cut_examples
+from .pairs import Columns, cut_examples
 from .postprocessing import n_best_answers, postprocess
 from .processes import merge_shards, open_processes, pick_device
 from .validation import locate_pairs, prepare_validation_features
@@ -30,7 +30,7 @@ def prepare_evaluation_features(
     examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context, answers
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
     **options,  # max_length, stride, padding of `cut_examples`
-) -> dict[str, list]:  # model inputs, labels, example_id, offset_mapping, cls_index per window
+) -> Columns:  # model inputs, labels, example_id, offset_mapping, cls_index per window
     "Validation features that also have labels."
     pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
     answers = first_answers(examples["answers"], examples["context"], examples["id"])

@@ -150,7 +150,7 @@ def prepare_train_features(
     max_length: int = 384,  # tokens in a window
     stride: int = 128,  # tokens that neighbouring windows share
     padding: str | bool = "max_length",  # False: padded later, batch by batch
-) -> dict[str, list]:  # model inputs, start_positions, end_positions: one row per window
+) -> dict:  # model inputs, start_positions, end_positions: one row per window
     "Windows with labels, for `Dataset.map(batched=True)`."
     pairs, columns, shifts = cut_examples(
         examples, tokenizer, max_length=max_length, stride=stride, padding=padding

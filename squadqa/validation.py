@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from .pairs import ContextTokens, PairWindows, cut_examples
+from .pairs import Columns, ContextTokens, PairWindows, cut_examples
 from .windows import context_index, find_cls
 
 # %% ../nbs/course/04_validation.ipynb #context-offsets
@@ -82,7 +82,7 @@ def locate_pairs(
     pairs: Sequence[PairWindows],  # from `cut_pairs`
     ids: Sequence[str],  # of the examples
     shifts: Sequence[int],  # tokens of padding in front of each window, from `pad_windows`
-    columns: dict[str, list],  # model inputs, from `pad_windows`
+    columns: Columns,  # model inputs, from `pad_windows`
 ) -> dict[str, list]:  # example_id, offset_mapping (None outside the context), cls_index
     "What leads from a window's logits back to characters of its example."
     known: dict[str, list] = {}
@@ -110,7 +110,7 @@ def prepare_validation_features(
     max_length: int = 384,  # tokens in a window
     stride: int = 128,  # tokens that neighbouring windows share
     padding: str | bool = "max_length",  # False leaves it to the collator
-) -> dict[str, list]:  # model inputs, example_id, offset_mapping, cls_index: one row per window
+) -> dict:  # model inputs, example_id, offset_mapping, cls_index: one row per window
     "Windows that know their example and their characters, for `Dataset.map(batched=True)`."
     pairs, columns, shifts = cut_examples(
         examples, tokenizer, max_length=max_length, stride=stride, padding=padding

@@ -1,7 +1,9 @@
 """Windows cut from a context's tokens are those that the tokenizer cuts itself, in every column."""
 
 import pytest
+from datasets import Dataset
 
+from squadqa.batching import make_features
 from squadqa.data import load_squad
 from squadqa.labeling import label_windows, model_inputs, prepare_train_features
 from squadqa.models import load_tokenizer
@@ -16,7 +18,7 @@ KINDS = ("bert-base-cased", "roberta-style", "xlnet-base-cased")
 def examples() -> dict[str, list]:
     "Texts short and long, one without an answer, one that is empty, with spaces at the edges."
     sample = load_squad("sample")["validation"]
-    batch = sample[:12]
+    batch = sample.remove_columns("title")[:12]
     nothing = {"text": [], "answer_start": []}
     extra = [
         ("none", "  Where does it sail? ", "The ferry  sails\tin spring. ", nothing),
@@ -51,8 +53,21 @@ def check(tokenizer, examples):
                 assert found[name] == column, (name, options)
 
 
+def check_mapped(tokenizer, examples):
+    "`Dataset.map` is given arrays, others lists: the rows are the same."
+    data = Dataset.from_dict(examples)
+    for prepare in (prepare_train_features, prepare_validation_features):
+        found = prepare(examples, tokenizer)
+        assert all(isinstance(column, list) for column in found.values())
+        assert type(found["input_ids"][0][0]) is int
+        expected = Dataset.from_dict(found)
+        mapped = make_features(data, prepare, tokenizer)
+        assert mapped.to_dict() == expected.to_dict()
+
+
 def test_all_columns_are_those_of_the_tokenizer(minilm, examples):
     check(minilm, examples)
+    check_mapped(minilm, examples)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,6 +80,7 @@ def test_padding_on_the_left_moves_labels_and_offsets(minilm, examples, tmp_path
     left = load_tokenizer(tmp_path)
     left.padding_side = "left"
     check(left, examples)
+    check_mapped(left, examples)
 
 
 def test_a_text_that_comes_twice_is_tokenized_once(minilm, monkeypatch):
