@@ -678,8 +678,14 @@ def _doccano_items(values: dict, at: str, column: str | None) -> list:
     "What was marked or written in a row: a list in one of `SPAN_KEYS`, or in the column told"
     keys = (column,) if column else SPAN_KEYS
     lists = [key for key in keys if isinstance(values.get(key), list)]
-    odd = [key for key in keys if not isinstance(values.get(key), (list, type(None)))]
-    if odd or not lists:
+    for key in keys:
+        if not isinstance(values.get(key), (list, type(None))):
+            raise ValueError(
+                f"{at}: {key} is {shown(values[key])}, not a list of spans or texts: export as "
+                "JSONL, or say which column has the answers, "
+                "columns=Columns(answer=...) (--answer-column)"
+            )
+    if not lists:
         raise ValueError(
             f"{at} has no list of spans or texts in {', '.join(keys)} "
             f"(it has: {', '.join(map(str, values))}): export as JSONL"

@@ -282,7 +282,7 @@ CASES = [
         case
         for name, content, says in (
             ("label-null", marked(label=None), "line 1 has no list of spans or texts"),
-            ("label-5", marked(label=5), "line 1 has no list of spans or texts"),
+            ("label-5", marked(label=5), "line 1: label is 5, not a list of spans"),
             ("span-5", marked(label=[5]), "line 1: 5 is no span"),
             ("span-null", marked(label=[None]), "line 1: None is no span"),
             ("span-short", marked(label=[[8]]), r"line 1: \[8\] is no span"),

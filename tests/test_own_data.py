@@ -861,10 +861,10 @@ def test_doccano():
     assert answers(both, columns=Columns(answer="label")) == rome
     with pytest.raises(ValueError, match="row 0 has answers in entities and label: say which"):
         answers(both)
-    with pytest.raises(ValueError, match="row 0 has no list of spans or texts"):
+    with pytest.raises(ValueError, match="row 0: label is 'Rome', not a list of spans"):
         answers(row | {"label": "Rome", "annotations": []})
     for broken, words in (
-        ({"label": "Rome"}, "row 0 has no list of spans .*export as JSONL"),
+        ({"label": "Rome"}, "row 0: label is 'Rome', not a list .*export as JSONL"),
         ({}, "no list of spans"),
         ({"label": [[14, 99, "A"]]}, "the span 14 to 99"),
         ({"label": [[4, 4, "A"]]}, "is empty"),
