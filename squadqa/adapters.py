@@ -7,8 +7,10 @@ __all__ = ['add_adapter', 'pack_adapter']
 
 # %% ../nbs/further/adapters.ipynb #export-imports
 import json
+import math
 import warnings
 from functools import partial
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -16,14 +18,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from .files import user_path
+from .files import check_count, user_path
 from squadqa.models import (
     PRESETS,
+    check_settings,
     check_weights,
     file_sha256,
     model_folder,
     offline_minilm,
     read_adapter,
+    read_settings,
     save_settings,
 )
 
@@ -41,10 +45,11 @@ def add_adapter(
         from peft import LoraConfig, get_peft_model
     except ImportError as e:
         raise ValueError("an adapter needs peft: pip install 'squadqa[offline]'") from e
-    if rank < 1:
-        raise ValueError(f"rank={rank} must be at least 1")
-    if alpha is not None and alpha <= 0:
-        raise ValueError(f"alpha={alpha} must be above 0: else the adapter changes nothing")
+    check_count("rank", rank)
+    if alpha is not None and not (isinstance(alpha, Real) and 0 < alpha < math.inf):
+        raise ValueError(f"alpha={alpha!r} must be above 0: else the adapter changes nothing")
+    if not isinstance(attention_dropout, Real) or not 0 <= attention_dropout < 1:
+        raise ValueError(f"attention_dropout={attention_dropout!r} must be from 0 to below 1")
     for name, module in model.named_modules():
         dropout = getattr(module, "dropout", None)
         if name.endswith("attention.self") and isinstance(dropout, torch.nn.Dropout):
@@ -92,10 +97,17 @@ def pack_adapter(
             f"{source / 'adapter_model.safetensors'} is damaged or not whole ({e}): save it again"
         ) from e
     halves = {name: table.to(torch.float16).contiguous() for name, table in weights.items()}
+    threshold = read_settings(source).get("null_threshold")
+    about = {
+        "null_threshold": threshold,
+        "base": base,
+        "base_sha256": file_sha256(whole[0]),
+    } | about
+    check_settings({k: v for k, v in about.items() if v is not None}, str(output))
     output.mkdir(parents=True, exist_ok=True)
     packed = output / "adapter_model.safetensors"
     save_file(halves, packed, {"format": "pt"})
     text = json.dumps(config, indent=1, sort_keys=True) + "\n"
     (output / "adapter_config.json").write_text(text, encoding="utf-8")
-    save_settings(output, base=base, base_sha256=file_sha256(whole[0]), **about)
+    save_settings(output, **about)
     return packed.stat().st_size

@@ -14,7 +14,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .arguments import memory_is_full
 from .models import max_tokens
 
 if TYPE_CHECKING:
@@ -248,13 +249,6 @@ class Engine(Protocol):
         "Logits (2, windows, tokens) of a batch; None if it does not fit into the memory."
 
 
-def _lacks_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    words = "can't allocate memory", "not enough memory"  # of Linux, of Windows
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-
-
 def _two_logits(output) -> tuple[torch.Tensor, torch.Tensor]:
     "Start and end logits of a model's output, which may be a plain tuple"
     if isinstance(output, tuple) and len(output) >= 2:
@@ -291,7 +285,7 @@ class TorchEngine:
             logits = torch.stack(_two_logits(self.model(**inputs))).float()
             return logits.to("cpu", non_blocking=queued)
         except RuntimeError as e:
-            if len(batch["input_ids"]) == 1 or not _lacks_memory(e):
+            if len(batch["input_ids"]) == 1 or not memory_is_full(e):
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -357,12 +351,11 @@ def _halve(places: np.ndarray) -> list[np.ndarray]:
 
 @contextmanager
 def _opened(model: PreTrainedModel | Engine) -> Iterator[Engine]:
-    "The engine of a model that does not train meanwhile; an engine as it is"
-    if not isinstance(model, torch.nn.Module):
-        yield model
-        return
-    with evaluating(model):
-        yield TorchEngine(model)
+    "The engine of a model; PyTorch's does not train meanwhile"
+    engine = TorchEngine(model) if isinstance(model, torch.nn.Module) else model
+    own = getattr(engine, "model", None)
+    with evaluating(own) if own is not None and own.training else nullcontext():
+        yield engine
 
 
 def _answers(

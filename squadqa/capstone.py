@@ -20,9 +20,9 @@ from datasets import Dataset, DatasetDict
 from .analysis import bootstrap_interval, compare_predictions, per_question
 from .data import check_examples
 from .examples import load_file
-from .files import check_flag, parse_json, read_text, write_json
+from .files import check_flag, parse_json, read_text, user_path, write_json
 from .metrics import by_id, check_ids
-from .own_data import save_squad_json
+from .own_data import to_squad_json
 
 # %% ../nbs/course/10_capstone.ipynb #split-by-title
 def _plain(text: str | None) -> str:
@@ -114,7 +114,7 @@ def write_project(
     overwrite: bool = False,  # replace what an earlier call wrote
 ) -> Path:  # the folder
     "Write the files that `grade` reads."
-    folder = Path(folder)
+    folder = user_path(folder)
     old = [name for name in FILES if (folder / name).exists()]
     check_flag("overwrite", overwrite)
     if old and not overwrite:
@@ -122,9 +122,12 @@ def write_project(
             f"{folder} already has {', '.join(old)}: choose another folder, "
             "or replace them with overwrite=True"
         )
-    for split in ("train", "validation"):
-        save_squad_json(data[split], folder / f"{split}.json", overwrite)
-    told = {
+    missing = [split for split in ("train", "validation") if split not in data]
+    if missing:
+        raise ValueError(f"the data have no split {missing[0]}, only {', '.join(data)}")
+    told = {  # all of it is made before anything is written
+        "train.json": to_squad_json(data["train"]),
+        "validation.json": to_squad_json(data["validation"]),
         "baseline.json": by_id(baseline),
         "predictions.json": by_id(predictions),
         "results.json": results,
@@ -391,9 +394,10 @@ def grade(
     folder: str | Path,  # what `write_project` wrote
 ) -> list[Finding]:  # one per check, in the order of `CHECKS`
     "Check a finished project. Only a missing folder is an error; all else is a finding."
-    if not Path(folder).is_dir():
+    folder = user_path(folder)
+    if not folder.is_dir():
         raise ValueError(f"there is no folder {folder} to grade: write_project makes one")
-    project = _Project(Path(folder))
+    project = _Project(folder)
     findings: dict[str, Finding] = {}
     for name, (points, check, needs) in CHECKS.items():
         waits = [need for need in needs if not findings[need].passed]

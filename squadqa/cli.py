@@ -32,6 +32,7 @@ from squadqa.arguments import (
     check_setting,
     choose_hyperparameters,
     launched,
+    memory_is_full,
 )
 
 # %% ../nbs/inside/cli.ipynb #speaking
@@ -1060,25 +1061,13 @@ _OPTION_NAMES = (
 )
 
 
-def _memory_is_full(error: Exception) -> bool:
-    "PyTorch says it of a CPU in words only"
-    words = "can't allocate memory", "not enough memory"
-    told = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    return isinstance(error, MemoryError) or told
-
-
-def _is_fault(error: Exception) -> bool:
-    "A full GPU is a fault too; its class is torch's, which may not be loaded"
-    a_gpu = type(error).__name__ == "OutOfMemoryError"
-    return isinstance(error, FAULTS) or a_gpu or _memory_is_full(error)
-
-
 def _sentence(args: argparse.Namespace, error: Exception) -> str:
     "A fault in words, with the options that it names by their names in Python"
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
-    if _memory_is_full(error):
+    of_gpu = type(error).__name__ == "OutOfMemoryError"  # of which PyTorch tells more
+    if memory_is_full(error) and not of_gpu:
         text = "there is not enough memory: lower --batch-size, or use a smaller file"
     if isinstance(error, RecursionError):
         text = "the data are nested too deeply"
@@ -1152,7 +1141,7 @@ def _run(args: argparse.Namespace) -> int:
         _complain(f"\nsquadqa: {str(e) or 'stopped'}")
         return getattr(e, "exit_code", 130)
     except Exception as e:
-        if not _is_fault(e):
+        if not (isinstance(e, FAULTS) or memory_is_full(e)):
             raise
         processes, rank = _launched()
         who = "squadqa" if processes == 1 else f"squadqa (process {rank})"

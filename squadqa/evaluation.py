@@ -32,6 +32,7 @@ def prepare_evaluation_features(
     **options,  # max_length, stride, padding of `cut_examples`
 ) -> Columns:  # model inputs, labels, example_id, offset_mapping, cls_index per window
     "Validation features that also have labels."
+    check_columns(examples, "the batch")
     pairs, columns, shifts = cut_examples(examples, tokenizer, **options)
     answers = first_answers(examples["answers"], examples["context"], examples["id"])
     labels = label_pairs(pairs, answers, shifts)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['require_seq2seq', 'load_generative', 'check_generative', 'prompt_layout', 'prompt', 'prompt_windows', 'window_chars',
-           'prepare_generative_features', 'target_scores', 'until_end', 'answer_windows', 'window_odds', 'best_windows',
-           'generate_answers', 'evaluate_generative', 'GenerativeTrainer', 'safe_precision', 'build_generative_trainer',
-           'generative_card', 'fine_tune_generative']
+           'prepare_generative_features', 'target_scores', 'until_end', 'check_writing', 'answer_windows',
+           'window_odds', 'best_windows', 'generate_answers', 'evaluate_generative', 'GenerativeTrainer',
+           'safe_precision', 'build_generative_trainer', 'generative_card', 'fine_tune_generative']
 
 # %% ../nbs/further/generative.ipynb #export-imports
 import math
@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,9 @@ from .arguments import Hyperparameters, check_effect, choose_hyperparameters
 from .batching import WindowCollator, evaluating, make_features
 from .checkpoints import open_run, unheard_is_fine
 from .evaluation import Evaluation
+from .files import check_columns, check_count
 from .hub import describe_run, model_card, open_push
-from .labeling import answer_chars
+from .labeling import answer_chars, first_answers
 from .metrics import squad_scores
 from squadqa.models import (
     check_fit,
@@ -107,8 +109,9 @@ def check_generative(
     max_length: int,  # tokens in a window
 ) -> None:
     "A `ValueError` where model, tokenizer and window length do not go together."
-    require_fast(tokenizer)
     check_fit(model, tokenizer, max_length, require=require_seq2seq)
+    if tokenizer.eos_token_id is None:
+        raise ValueError("the tokenizer has no eos_token, with which an answer would end")
 
 # %% ../nbs/further/generative.ipynb #prompt-windows
 def prompt_layout(
@@ -182,9 +185,12 @@ def prepare_generative_features(
     teach_empty: bool = True,  # a window without the answer gets the target ''; False: left out
 ) -> dict[str, list]:  # per window: inputs, example_id, window, start_char, end_char, labels
     "Windows and the texts to write, for `Dataset.map(batched=True)`."
+    check_columns(examples, "the batch", ("id", "question", "context"))
     names = ("input_ids", "attention_mask", "example_id", "window", "start_char", "end_char")
     rows: dict[str, list] = {name: [] for name in names}
     answers, targets = examples.get("answers"), []
+    if answers is not None:
+        answers = first_answers(answers, examples["context"], examples["id"])
     asked = prompt_windows(
         tokenizer,
         examples["question"],
@@ -292,6 +298,19 @@ def _columns(examples) -> dict[str, list]:
     return columns
 
 
+def check_writing(
+    num_beams: int,  # answers that are followed at the same time
+    max_answer_length: int,  # tokens in the longest answer
+    **numbers: float | None,  # of any size; None where there may be none
+) -> None:
+    "A `ValueError` for what no answer can be written with."
+    check_count("num_beams", num_beams)
+    check_count("max_answer_length", max_answer_length)
+    for name, value in numbers.items():
+        if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+            raise ValueError(f"{name}={value!r} is no number")
+
+
 @torch.inference_mode()
 def answer_windows(
     model: PreTrainedModel,  # that writes answers
@@ -308,13 +327,8 @@ def answer_windows(
 ) -> list[dict]:  # per window: id, window, start_char, end_char, answers, null_score (of '')
     "Let a model answer in every window: text and score, the best first, none of them ''."
     check_generative(model, tokenizer, max_length)
-    for name, value in (
-        ("num_beams", num_beams),
-        ("max_answer_length", max_answer_length),
-        ("batch_size", batch_size),
-    ):
-        if value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
+    check_writing(num_beams, max_answer_length, length_penalty=length_penalty)
+    check_count("batch_size", batch_size)
     features = prepare_generative_features(
         _columns(examples), tokenizer, max_length=max_length, stride=stride
     )
@@ -381,22 +395,11 @@ def generate_answers(
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
     examples: Dataset | Sequence[dict],  # id, question, context
     *,
-    num_beams: int = 4,  # answers that are followed at the same time
-    batch_size: int = 32,  # windows at a time
-    max_answer_length: int = 30,  # tokens in the longest answer
     null_threshold: float | None = None,  # None: always answer; 0: '' where every window prefers it
-    **options,  # max_length, stride, length_penalty, progress of `answer_windows`
+    **options,  # of `answer_windows`
 ) -> list[dict]:  # per example, in order: id, prediction_text, score, window, null_odds
     "Answer questions in the model's own words."
-    found = answer_windows(
-        model,
-        tokenizer,
-        examples,
-        num_beams=num_beams,
-        batch_size=batch_size,
-        max_answer_length=max_answer_length,
-        **options,
-    )
+    found = answer_windows(model, tokenizer, examples, **options)
     return best_windows(found, null_threshold=null_threshold)
 
 
@@ -490,6 +493,8 @@ def build_generative_trainer(
     train = make_features(
         data["train"], prepare_generative_features, tokenizer, teach_empty=teach_empty, **lengths
     )
+    if not len(train):
+        raise ValueError("no window has an answer to teach: pass teach_empty=True")
     evaluation = None
     if "validation" in data:
         evaluation = make_features(
@@ -558,6 +563,7 @@ def fine_tune_generative(
     check_effect(settings, ("compile", "padding", "pad_to_multiple_of"), "a model that writes")
     settings = safe_precision(settings)
     lengths = {"max_length": settings.max_length, "stride": settings.stride}
+    check_writing(num_beams, max_answer_length, null_threshold=null_threshold)
     scoring = {
         "num_beams": num_beams,
         "max_answer_length": max_answer_length,

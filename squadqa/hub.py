@@ -7,6 +7,7 @@ __all__ = ['CARD', 'public_name', 'describe_run', 'model_card', 'push_run', 'Pus
 
 # %% ../nbs/inside/hub.ipynb #export-imports
 import logging
+import os
 import shutil
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from transformers import PreTrainedModel
 
 from .arguments import Hyperparameters
 from .checkpoints import RUN_FILES, RunFolder
+from .files import user_path
 from .models import PRESETS
 from .results import FineTuneResult
 
@@ -43,7 +45,7 @@ def public_name(
     if not isinstance(source, (str, Path)):
         return "data in memory"
     name = PRESETS.get(source, source) if isinstance(source, str) else str(source)
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    return Path(name).name if Path(name).is_absolute() or os.path.exists(name) else name
 
 
 def describe_run(
@@ -134,15 +136,17 @@ def push_run(
     **api_options,  # of `HfApi`: endpoint, token
 ) -> str:  # address of the commit
     "Upload a finished run, without its checkpoints, to the Hub."
-    api = HfApi(**api_options)
+    output_dir, api = user_path(output_dir), HfApi(**api_options)
+    if not output_dir.is_dir():
+        raise ValueError(f"there is no folder {output_dir} to upload")
     try:
-        repo = api.create_repo(repo_id or Path(output_dir).name, private=private, exist_ok=True)
+        repo = api.create_repo(repo_id or output_dir.name, private=private, exist_ok=True)
         return api.upload_folder(
             repo_id=repo.repo_id,
             folder_path=output_dir,
             commit_message="Upload the fine-tuned model",
             allow_patterns=RUN_FILES,
-            ignore_patterns=["checkpoint-*", ".*", "training_args.bin"],
+            ignore_patterns=["*/*", ".*", "training_args.bin"],  # */*: no folders in it
         ).commit_url
     except Exception as e:
         raise ValueError(

@@ -436,7 +436,8 @@ class QuestionAnsweringPipeline(Pipeline):
         before = self.answerer
         if self.model is not before.model or self.tokenizer is not before.tokenizer:
             self.answerer = QuestionAnswerer(self.model, self.tokenizer, device=self.device)
-            self.answerer.null_threshold = before.null_threshold
+            if self.model is before.model:
+                self.answerer.null_threshold = before.null_threshold
 
     def _answers(self, pairs, options: AskOptions, batch_size: int | None) -> list[dict | list]:
         self._renew()
@@ -482,8 +483,9 @@ class QuestionAnsweringPipeline(Pipeline):
         "Save model, tokenizer and null threshold, and no code: loading needs no trust."
         self.model.save_pretrained(save_directory, **options)
         self.tokenizer.save_pretrained(save_directory, **options)
-        if self.answerer.null_threshold:
-            save_settings(save_directory, null_threshold=self.answerer.null_threshold)
+        threshold = self.answerer.null_threshold or None
+        if threshold or read_settings(save_directory):  # that of an older model goes
+            save_settings(save_directory, null_threshold=threshold)
 
 # %% ../nbs/course/09_inference.ipynb #restore-pipeline
 _CLASS_HOMES = ("transformers", "transformers.pipelines")  # where the old class was imported from

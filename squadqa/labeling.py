@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from .files import answer_lists, shown, text_problem, whole_number
+from .files import answer_lists, check_columns, shown, text_problem, whole_number
 from .pairs import PairWindows, cut_examples
 from .windows import context_index, context_span, find_cls
 
@@ -152,6 +152,7 @@ def prepare_train_features(
     padding: str | bool = "max_length",  # False: padded later, batch by batch
 ) -> dict:  # model inputs, start_positions, end_positions: one row per window
     "Windows with labels, for `Dataset.map(batched=True)`."
+    check_columns(examples, "the batch", ("question", "context", "answers"))
     pairs, columns, shifts = cut_examples(
         examples, tokenizer, max_length=max_length, stride=stride, padding=padding
     )

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from .metrics import match_answers, token_f1
+from .metrics import check_golds, match_answers, token_f1
 
 # %% ../nbs/further/languages.ipynb #language-code
 LANGUAGES = {
@@ -211,6 +211,7 @@ def exact_match_in(
     rules: str = "unicode",  # "unicode" or "mlqa"
 ) -> float:  # 1.0 or 0.0
     "1 if the prediction equals one of the references after the language's normalisation."
+    check_golds(golds)
     prediction = normalize_answer_in(prediction, language, rules)
     return float(
         any(prediction == normalize_answer_in(gold, language, rules) for gold in golds or [""])
@@ -225,6 +226,7 @@ def f1_in(
 ) -> float:  # 0..1
     """The best F1 against any reference, over the language's words; without references 1.0 for an
     empty prediction."""
+    check_golds(golds)
     words = answer_tokens(prediction, language, rules)
     if not golds:
         return float(not words)

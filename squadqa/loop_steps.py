@@ -25,14 +25,12 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
-from .arguments import Hyperparameters
+from .arguments import Hyperparameters, memory_is_full
 from squadqa.batching import (
     LengthGroupedSampler,
     count_workers,
     fit_batch,
     gather_logits,
-    longest_first,
-    make_features,
     make_loader,
     width_step,
     window_lengths,
@@ -45,9 +43,7 @@ from squadqa.checkpoints import (
     run_files,
     whole_or_absent,
 )
-from .evaluation import prepare_evaluation_features
 from .hub import Push, model_card
-from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .processes import StepPlan, own_share, plan_steps
 from .results import FineTuneResult, write_results
@@ -58,6 +54,7 @@ from squadqa.training import (
     compile_if_wanted,
     finished_result,
     run_identity,
+    split_features,
 )
 
 # %% ../nbs/inside/loop_steps.ipynb #decay-groups
@@ -101,6 +98,8 @@ class Run:
     @property
     def best(self) -> dict:
         "The evaluation with the highest F1, the earliest of equal ones; {} if there is none."
+        if self.settings.evaluate_every == "no":  # it may have been otherwise before a resume
+            return {}
         scored = [row for row in self.history if "f1" in row and row["step"]]
         return max(scored, key=lambda row: row["f1"], default={})
 
@@ -128,19 +127,6 @@ def _keep_weights_readable(accelerator: Accelerator) -> None:
 
     accelerator.register_save_state_pre_hook(lambda models, weights, folder: weights.clear())
     accelerator.register_load_state_pre_hook(load)
-
-
-def _make_features(
-    tokenizer: PreTrainedTokenizerBase, data: DatasetDict, settings: Hyperparameters
-) -> tuple[Dataset, Dataset | None]:
-    "Windows to train on, and to evaluate on if there is a validation split"
-    options = settings.windows
-    training = make_features(data["train"], prepare_train_features, tokenizer, **options)
-    if "validation" not in data:
-        return training, None
-    validation = data["validation"]
-    scored = make_features(validation, prepare_evaluation_features, tokenizer, **options)
-    return training, longest_first(scored)
 
 
 def _make_loaders(
@@ -178,7 +164,7 @@ def start_run(
 ) -> Run:  # ready to train
     "Count the steps, make loaders and optimizer, `prepare` them, and make the schedule."
     with accelerator.main_process_first():  # the others find its windows in the cache
-        features, evaluation = _make_features(tokenizer, data, settings)
+        features, evaluation = split_features(data, tokenizer, **settings.windows)
     plan = plan_steps(
         len(features),
         settings.batch_size,
@@ -332,23 +318,18 @@ def load_checkpoint(
 ) -> None:
     "Go back to where a checkpoint was written."
     try:
-        _load_state(run, folder)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
+        state = json.loads((folder / "trainer_state.json").read_text())
+        run.accelerator.load_state(str(folder))  # weights, optimizer, random numbers
+        run.scheduler.load_state_dict(state["scheduler"])
+        run.step = state["global_step"]
+        run.logged_step = state["logged_step"]
+        run.history = state["history"]
+        run.loss_since += state["loss_since"]
+        run.loss_before = -state["loss_since"]
     except Exception as e:
+        if memory_is_full(e):
+            raise
         raise cannot_continue(folder, e) from e
-
-
-def _load_state(run: Run, folder: Path) -> None:
-    "Weights, optimizer, random numbers, schedule and history"
-    state = json.loads((folder / "trainer_state.json").read_text())
-    run.accelerator.load_state(str(folder))
-    run.scheduler.load_state_dict(state["scheduler"])
-    run.step = state["global_step"]
-    run.logged_step = state["logged_step"]
-    run.history = state["history"]
-    run.loss_since += state["loss_since"]
-    run.loss_before = -state["loss_since"]
 
 # %% ../nbs/inside/loop_steps.ipynb #after-step
 def _is_due(run: Run) -> bool:
@@ -441,6 +422,7 @@ def _keep_best(run: Run, steps: int, seconds: float, about: dict) -> FineTuneRes
     in_parts = (DistributedType.FSDP, DistributedType.DEEPSPEED)
     if run.accelerator.distributed_type not in in_parts:
         load_weights(run.accelerator.unwrap_model(run.model), kept / "model.safetensors")
+    run.model.eval()
     if run.accelerator.is_main_process:
         _write_model(run, result, kept, about)
     return result

@@ -743,7 +743,7 @@ def load_model(
     missing = check_loaded(model, info, base)
     if about:
         _check_base(settings, base)
-        if not settings.get("token_types", False):
+        if about.get("task_type") == "QUESTION_ANS" and not settings.get("token_types"):
             _share_token_types(model)
         model = _add_change(model, folder, about)
         missing = _not_saved(missing, folder / "adapter_model.safetensors")

@@ -16,6 +16,7 @@ import numpy as np
 from datasets import Dataset
 from matplotlib.figure import Figure
 
+from .files import check_count
 from squadqa.metrics import (
     best_threshold,
     exact_match,
@@ -268,8 +269,9 @@ def _check_pairs(confidences, right) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"{confidences.shape} confidences and {right.shape} answers are not one each"
         )
-    if not ((confidences >= 0) & (confidences <= 1)).all():
-        raise ValueError("a confidence lies between 0 and 1")
+    for name, values in (("a confidence", confidences), ("what is right", right)):
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"{name} lies between 0 and 1")
     return confidences, right
 
 
@@ -290,6 +292,7 @@ def reliability(
 ) -> Reliability:  # what is promised and what is kept, bin by bin
     "Compare confidence with the share of right answers."
     confidences, right = _check_pairs(confidences, right)
+    check_count("bins", bins)
     edges = np.linspace(0, 1, bins + 1)
     bin_of = np.digitize(confidences, edges[1:-1])
     counts = np.bincount(bin_of, minlength=bins)

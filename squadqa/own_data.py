@@ -737,6 +737,9 @@ def _whole_rows(dataset: Dataset | list[dict]) -> list[dict]:
                 f"example {shown(row['id'])} has null answers: give it two lists, "
                 "which are empty for a question without an answer"
             )
+        texts, starts = (len(row["answers"][name]) for name in ("text", "answer_start"))
+        if texts != starts:
+            raise ValueError(f"example {shown(row['id'])} has {texts} answers and {starts} starts")
     return rows
 
 

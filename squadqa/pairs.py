@@ -54,6 +54,8 @@ def pair_layout(
     "Learn how a tokenizer joins question and context from one pair of short texts."
     probe = tokenizer("a", "b", return_token_type_ids=True, padding=False)
     ids, types, sides = probe["input_ids"], probe["token_type_ids"], probe.sequence_ids()
+    if not {0, 1} <= set(sides):
+        raise ValueError(f"the tokenizer makes {probe.tokens()} of a pair of the letters a and b")
     first, second = sides.index(0), sides.index(1)
     first_end = len(sides) - sides[::-1].index(0)
     second_end = len(sides) - sides[::-1].index(1)

@@ -7,6 +7,7 @@ __all__ = ['Spans', 'span_scores', 'top_spans', 'course_spans', 'find_spans', 'o
            'windows_of', 'null_scores', 'postprocess', 'distinct_spans', 'enough_spans', 'n_best_answers']
 
 # %% ../nbs/course/05_postprocessing.ipynb #export-imports
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import partial
 from typing import TYPE_CHECKING
@@ -177,8 +178,8 @@ def as_rows(
     rows: "Dataset | Iterable[Mapping]",  # features or examples
 ) -> "Dataset | Sequence[Mapping]":  # that can be gone through again
     "Rows that come one by one are kept in a list."
-    if hasattr(rows, "column_names") and isinstance(rows, Sized):
-        return rows
+    if isinstance(rows, Sized) and hasattr(rows, "with_format"):
+        return rows.with_format(None)  # it may have been told to give arrays
     rows = rows if isinstance(rows, Sequence) else list(rows)
     strange = next((row for row in rows if not isinstance(row, Mapping)), None)
     if strange is not None:
@@ -203,7 +204,10 @@ def _arrow_rows(features) -> "pa.ListArray":
 
 
 def _column(rows, name: str, default=None) -> list:
-    "A column of a data set or of a list of dicts"
+    "A column of a data set or of a list of dicts; without a default it must be there"
+    tables = [rows.column_names] if hasattr(rows, "column_names") else rows
+    if default is None and any(name not in table for table in tables):
+        raise ValueError(f"a row has no {name}: features come from prepare_validation_features")
     if hasattr(rows, "column_names"):
         return rows[name][:] if name in rows.column_names else [default] * len(rows)
     return [row.get(name, default) for row in rows]
@@ -219,7 +223,7 @@ def windows_of(
         raise ValueError("there are no examples")
     windows: dict[str, list[int]] = {i: [] for i in ids}
     if len(windows) < len(ids):
-        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+        twice = next(i for i, n in Counter(ids).items() if n > 1)
         raise ValueError(f"two examples have the id {twice!r}: give each its own")
     for number, i in enumerate(_column(features, "example_id")):
         if i in windows:
@@ -241,6 +245,8 @@ def null_scores(
     "How much each window says that the answer is not in it."
     window = np.arange(len(start_logits))
     cls = np.array(_column(features, "cls_index", 0))
+    if cls.dtype.kind not in "iu" or cls.min() < 0 or cls.max() >= start_logits.shape[1]:
+        raise ValueError(f"cls_index is no place among {start_logits.shape[1]} tokens everywhere")
     return as_floats(start_logits)[window, cls] + as_floats(end_logits)[window, cls]
 
 # %% ../nbs/course/05_postprocessing.ipynb #check-logits

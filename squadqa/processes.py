@@ -70,11 +70,12 @@ def choose_precision(
     mixed_precision: str = "auto",  # "auto", "no", "fp16" or "bf16"
     device: str | torch.device | None = None,  # where it computes; None: where `pick_device` says
 ) -> str:  # "no", "fp16" or "bf16"
-    "The precision that was asked for, or the best one of a device."
+    "The precision that was asked for, here or of `accelerate launch`, or the best of a device."
+    name, launcher = "mixed_precision", os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if mixed_precision == "auto" and launcher != "no":
+        name, mixed_precision = "ACCELERATE_MIXED_PRECISION", launcher
     if mixed_precision not in ("auto", "no", "fp16", "bf16"):
-        raise ValueError(
-            f"mixed_precision={mixed_precision!r} is none of 'auto', 'no', 'fp16', 'bf16'"
-        )
+        raise ValueError(f"{name}={mixed_precision!r} is none of 'auto', 'no', 'fp16', 'bf16'")
     if mixed_precision != "auto":
         return mixed_precision
     kind = torch.device(device).type if device is not None else likely_device()
@@ -183,17 +184,13 @@ def make_accelerator(
     "One `Accelerator` per run: what an earlier one in the same process left behind is forgotten."
     state = open_processes(use_cpu)
     _forget_accelerator()
-    chosen = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if mixed_precision == "auto" and chosen != "no":
-        mixed_precision = chosen
     trackers = [report_to] if isinstance(report_to, str) else list(report_to or [])
     trackers = [tracker for tracker in trackers if tracker != "none"]
-    if mixed_precision != chosen:
-        choose_precision(mixed_precision, state.device)  # an argument, which must be right
+    precision = choose_precision(mixed_precision, state.device)
     with _heeding_environment():
         accelerator = Accelerator(
             cpu=state.device.type == "cpu",
-            mixed_precision=choose_precision(mixed_precision, state.device),
+            mixed_precision=precision,
             project_dir=str(output_dir),
             gradient_accumulation_plugin=GradientAccumulationPlugin(
                 num_steps=gradient_accumulation_steps

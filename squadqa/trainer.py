@@ -9,7 +9,7 @@ __all__ = ['QATrainer', 'EpochOrder', 'build_trainer', 'fine_tune']
 from pathlib import Path
 
 import numpy as np
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
@@ -25,17 +25,13 @@ from squadqa.batching import (
     LengthGroupedSampler,
     WindowCollator,
     WindowTable,
-    longest_first,
-    make_features,
     width_step,
     window_lengths,
     window_loss,
     without_labels,
 )
 from .checkpoints import open_run, unheard_is_fine
-from .evaluation import prepare_evaluation_features
 from .hub import describe_run, open_push
-from .labeling import prepare_train_features
 from .metrics import compute_metrics
 from .results import FineTuneResult
 from squadqa.training import (
@@ -44,6 +40,7 @@ from squadqa.training import (
     load_for_training,
     read_columns,
     run_training,
+    split_features,
     training_arguments,
     windows_per_step,
 )
@@ -53,6 +50,7 @@ class QATrainer(Trainer):
     "`Trainer` with batches of similar length, in an order that a resumed run repeats."
 
     compiled = False  # does `torch.compile` run the model?
+    evaluated: Dataset | None = None  # the windows of the last evaluation
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -84,8 +82,11 @@ class QATrainer(Trainer):
         return self.window_loader(self.train_dataset, args.train_batch_size, **options)
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self.window_loader(dataset, self.args.eval_batch_size)
+        self.evaluated = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.window_loader(self.evaluated, self.args.eval_batch_size)
+
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        return self.get_eval_dataloader(test_dataset)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "The loss of the head, without its padding."
@@ -114,18 +115,13 @@ def build_trainer(
 ) -> QATrainer:  # ready to train
     "Features, collator, metric and callbacks around a model."
     multiple = pad_to_multiple_of or width_step(args.device)
-    train = make_features(data["train"], prepare_train_features, tokenizer, **options)
-    evaluation = None
-    if "validation" in data:
-        evaluation = longest_first(
-            make_features(data["validation"], prepare_evaluation_features, tokenizer, **options)
-        )
+    train, evaluation = split_features(data, tokenizer, **options)
 
     def score(output):
         starts, ends = output.predictions[:2]
         if np.isnan(starts).any() or np.isnan(ends).any():
             raise Diverged(trainer.state.global_step, args.learning_rate)
-        return compute_metrics(starts, ends, evaluation, data["validation"])
+        return compute_metrics(starts, ends, trainer.evaluated, data["validation"])
 
     trainer = QATrainer(
         model,

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from .files import check_columns
 from .pairs import Columns, ContextTokens, PairWindows, cut_examples
 from .windows import context_index, find_cls
 
@@ -112,6 +113,7 @@ def prepare_validation_features(
     padding: str | bool = "max_length",  # False leaves it to the collator
 ) -> dict:  # model inputs, example_id, offset_mapping, cls_index: one row per window
     "Windows that know their example and their characters, for `Dataset.map(batched=True)`."
+    check_columns(examples, "the batch", ("id", "question", "context"))
     pairs, columns, shifts = cut_examples(
         examples, tokenizer, max_length=max_length, stride=stride, padding=padding
     )

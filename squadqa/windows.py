@@ -165,7 +165,7 @@ def find_cls(
     "Find the token that stands for *no answer here*; it is not at 0 in every architecture."
     cls_id = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
     special = [i for i, s in enumerate(sequence_ids) if s is None and input_ids[i] == cls_id]
-    if special:
+    if special and tokenizer.num_special_tokens_to_add(pair=True):  # GPT-2: only padding
         return special[0]
     return next((i for i, token in enumerate(input_ids) if token != tokenizer.pad_token_id), 0)
 
