@@ -19,7 +19,7 @@ help:
 	@echo "make bench-gpu    training and answering on a GPU, in under eight minutes; says so if there is none"
 	@echo "make sync         bring tables, links, package and README in step with the notebooks"
 	@echo "make format       ruff's formatting and its safe repairs"
-	@echo "make outputs      run the notebooks again and keep their outputs"
+	@echo "make outputs      run the notebooks again and keep their outputs (N=course/03_labeling: one)"
 	@echo "make docs         render the site (needs Quarto)"
 
 setup: .venv/ready
@@ -77,7 +77,7 @@ format: .venv/ready
 	$(PY) -m ruff format nbs tests tools benchmarks setup.py
 
 outputs: .venv/ready
-	$(PY) tools/outputs.py
+	$(PY) tools/outputs.py $(N)
 
 docs: .venv/ready
 	@command -v quarto >/dev/null || { echo "The site needs Quarto, which is not on the path: install it from quarto.org, then run make docs again"; exit 1; }

@@ -224,7 +224,8 @@ def as_answers(
     top_k: int,  # answers to keep
     null_threshold: float | None = None,  # '' comes before what it beats by more; None: no ''
 ) -> list[dict]:  # {score, start, end, answer}; `NO_SPAN` where there is none
-    "Spans as the dictionaries that everybody knows, with the empty answer in its place."
+    """Spans as the dictionaries that everybody knows, with the empty answer in its place; those of
+    the restored pipeline too, which must have no other fields."""
     ranked = list(ranked)
     if null_threshold is not None:
         below = sum(found.null - score > null_threshold for _, _, score in ranked)

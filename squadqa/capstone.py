@@ -45,7 +45,7 @@ def leaks(
 
 def split_by_title(
     examples: Dataset,  # id, title, context, question, answers
-    share: float = 0.3,  # of the questions that go to validation, at least; between 0 and 1
+    share: float = 0.3,  # of the questions for validation, at least; one title stays for training
     seed: int = 0,  # of the draw
 ) -> DatasetDict:  # train and validation, each in the old order
     "Draw whole titles for validation; a row without a title goes with its context."

@@ -109,6 +109,7 @@ def check_generative(
     max_length: int,  # tokens in a window
 ) -> None:
     "A `ValueError` where model, tokenizer and window length do not go together."
+    require_fast(tokenizer)
     check_fit(model, tokenizer, max_length, require=require_seq2seq)
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no eos_token, with which an answer would end")

@@ -684,7 +684,7 @@ def test_bad_input(tokenizers, toy, tmp_path):
         )
     with pytest.raises(ValueError, match="an id occurs twice"):
         generate_answers(model, tokenizer, [example, example], **ask)
-    with pytest.raises(ValueError, match="num_beams=0 must be at least 1"):
+    with pytest.raises(ValueError, match="num_beams=0 must be a whole number of at least 1"):
         generate_answers(model, tokenizer, [example], num_beams=0, **ask)
     with pytest.raises(ValueError, match="lists of strings"):
         prompt_windows(tokenizer, "Who?", ["Ada."])

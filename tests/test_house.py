@@ -181,6 +181,32 @@ def ruff(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+def test_the_same_name_has_the_same_default_everywhere():
+    "Many functions take lengths and strides; whoever changes one default changes all of them."
+    alike = {
+        "max_length": "tokens in a window",
+        "max_seq_len": "tokens in a window",
+        "stride": "tokens that two windows share",
+        "doc_stride": "tokens that two windows share",
+        "max_answer_length": "tokens in an answer",
+        "max_answer_len": "tokens in an answer",
+    }
+    found: dict[str, dict] = {meaning: {} for meaning in alike.values()}
+    for module in MODULES:
+        for node in ast.walk(ast.parse(text_of(ROOT / "squadqa" / f"{module}.py"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            given = node.args
+            named = [*zip(reversed(given.args), reversed(given.defaults))]
+            for arg, default in named + [*zip(given.kwonlyargs, given.kw_defaults)]:
+                if arg.arg in alike and isinstance(default, ast.Constant) and default.value:
+                    places = found[alike[arg.arg]].setdefault(default.value, [])
+                    places.append(f"{module}.{node.name}")
+    for meaning, values in found.items():
+        assert len(values) == 1, f"{meaning}: {values}"
+        assert sum(map(len, values.values())) >= 8, f"{meaning} is hardly a default any more"
+
+
 def test_style():
     "ruff's rules at 100 columns, in notebooks, tests, tools and benchmarks; names in the package."
     done = ruff("check", "--output-format", "concise", "nbs", "tests", "tools", "benchmarks")

@@ -1,6 +1,7 @@
 """Check one lesson while it is being written: `python tools/lesson.py 03` (or a name).
 
-Brings it in step, runs it with its exercises, and runs the tests that bear its module's name.
+Brings it in step, runs it with its exercises, compares what it prints with what it shows (unless it
+trains), and runs the tests that bear its module's name.
 """
 
 import re
@@ -14,9 +15,9 @@ import sync  # noqa: E402
 
 
 def find(name: str) -> Path:
-    "The notebook whose number or name begins so."
+    "The first notebook whose number or name begins so, or holds that."
     paths = [path for floor in sync.FLOORS for path in sync.floor(ROOT, floor)]
-    found = [path for path in paths if path.stem.startswith(name) or path.stem == name]
+    found = sorted((p for p in paths if name in p.stem), key=lambda p: not p.stem.startswith(name))
     if not found:
         sys.exit(f"there is no lesson {name}: there are {', '.join(p.stem for p in paths)}")
     return found[0]
@@ -44,7 +45,11 @@ def main(name: str) -> int:
     tests = ROOT / "tests" / f"test_{module}.py"
     failed = pytest(*words)
     if tests.exists():
-        failed |= pytest("-m", "not slow", str(tests))
+        return failed | pytest("-m", "not slow", str(tests))
+    imports = re.compile(rf"^from squadqa\.{module} import", re.M)
+    files = sorted((ROOT / "tests").glob("test_*.py"))
+    named = [test.name for test in files if imports.search(test.read_text(encoding="utf-8"))]
+    print(f"There is no {tests.name}; what uses {module}: {', '.join(named) or 'no test alone'}")
     return failed
 
 

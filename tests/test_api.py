@@ -1,0 +1,373 @@
+"""Python's side of the package, called in ways that are not the usual ones: what was once answered
+wrongly without a word, written half, or refused in the words of some library."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_config
+from datasets import Dataset, DatasetDict
+from huggingface_hub import HfApi
+from huggingface_hub.utils import filter_repo_objects
+from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering
+
+from squadqa.adapters import add_adapter, pack_adapter
+from squadqa.arguments import RECIPES, choose_hyperparameters
+from squadqa.batching import make_features
+from squadqa.capstone import write_project
+from squadqa.evaluation import evaluate_model, prepare_evaluation_features
+from squadqa.generative import check_writing, prepare_generative_features
+from squadqa.hub import public_name, push_run
+from squadqa.inference import QuestionAnswerer, QuestionAnsweringPipeline
+from squadqa.labeling import label_windows, prepare_train_features
+from squadqa.languages import exact_match_in, f1_in
+from squadqa.loop import train_loop
+from squadqa.models import PRESETS, load_model, read_settings, save_settings
+from squadqa.no_answer import expected_calibration_error, reliability
+from squadqa.own_data import to_squad_json
+from squadqa.postprocessing import n_best_answers, postprocess
+from squadqa.processes import choose_precision, make_accelerator
+from squadqa.trainer import build_trainer, fine_tune
+from squadqa.training import training_arguments
+from squadqa.validation import prepare_validation_features
+from squadqa.windows import find_cls, tokenize_windows
+
+ENGINES = pytest.mark.parametrize("engine", [fine_tune, train_loop])
+LENGTHS = {"max_length": 128, "stride": 32}
+RUN = LENGTHS | dict(batch_size=4, learning_rate=1e-3, mixed_precision="no", disable_tqdm=True)
+QUESTION, CONTEXT = "When does the ferry leave?", "The ferry leaves at nine, and the cat waits."
+
+
+@pytest.fixture
+def tiny(tiny_folder) -> BertForQuestionAnswering:
+    return load_model(tiny_folder)
+
+
+@pytest.fixture(scope="module")
+def few(small_data) -> DatasetDict:
+    "12 training and 6 validation examples."
+    return DatasetDict(
+        train=small_data["train"].select(range(12)),
+        validation=small_data["validation"].select(range(6)),
+    )
+
+
+def steps_with(result, name) -> list[int]:
+    return [row["step"] for row in result.history if name in row]
+
+
+# --- training
+
+
+@ENGINES
+def test_a_resumed_run_heeds_how_often_it_is_to_evaluate_and_log(
+    engine, tiny_folder, few, tmp_path
+):
+    often = {"evaluate_every": 4, "logging_steps": 4}
+    engine(str(tiny_folder), few, tmp_path, **RUN, max_steps=4, **often)
+    often = {"evaluate_every": 2, "logging_steps": 1}
+    result = engine(str(tiny_folder), few, tmp_path, resume=True, **RUN, max_steps=8, **often)
+    assert steps_with(result, "f1") == [4, 6, 8]
+    assert steps_with(result, "loss") == [4, 5, 6, 7, 8]
+
+
+@ENGINES
+def test_without_evaluations_the_last_weights_are_kept(engine, tiny_folder, few, tmp_path):
+    engine(str(tiny_folder), few, tmp_path, **RUN, max_steps=2)
+    more = RUN | {"max_steps": 4, "evaluate_every": "no"}
+    result = engine(str(tiny_folder), few, tmp_path, resume=True, **more)
+    assert (result.best_step, result.scores, result.steps) == (None, {}, 4)
+    kept = (tmp_path / "model.safetensors").read_bytes()
+    assert kept == (tmp_path / "checkpoint-4" / "model.safetensors").read_bytes()
+
+
+def test_what_tells_the_best_weights_cannot_change(tiny_folder, few, tmp_path):
+    fine_tune(str(tiny_folder), few, tmp_path, **RUN, max_steps=2)
+    with pytest.raises(ValueError, match="metric_for_best_model"):
+        by = {"metric_for_best_model": "loss"}
+        fine_tune(str(tiny_folder), few, tmp_path, resume=True, **RUN, max_steps=4, **by)
+
+
+@ENGINES
+def test_sixteen_bits_in_memory_learn_in_32(engine, tiny, tiny_folder, few, tmp_path):
+    "In bfloat16 hardly any weight would change by a step."
+    tiny.bfloat16().save_pretrained(tmp_path / "half")
+    model = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "half", dtype="bfloat16")
+    first = {n: w.detach().float().clone() for n, w in model.named_parameters()}
+    slow = RUN | {"learning_rate": 2e-5}
+    engine(model, few, tmp_path / "run", tokenizer=str(tiny_folder), **slow, max_steps=4)
+    changed = [(w != first[n]).float().mean().item() for n, w in model.named_parameters()]
+    assert model.dtype == torch.float32 and np.mean(changed) > 0.5
+
+
+@ENGINES
+def test_a_model_that_was_trained_answers_the_same_each_time(engine, tiny, minilm, few, tmp_path):
+    before = QuestionAnswerer(tiny, minilm)
+    engine(tiny, few, tmp_path, tokenizer=minilm, **RUN, max_steps=1)
+    assert not tiny.training
+    tiny.train()  # as between two trainings
+    found = [before(QUESTION, CONTEXT) for _ in range(3)]
+    assert found[0] == found[1] == found[2] and tiny.training
+
+
+def test_no_precision_is_none_whatever_the_launcher_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    for asked, expected in (("no", "no"), ("auto", "bf16")):
+        settings = choose_hyperparameters(mixed_precision=asked, use_cpu=True)
+        args = training_arguments(tmp_path, settings)
+        assert (args.mixed_precision, args.bf16) == (expected, expected == "bf16")
+        assert choose_precision(asked, "cpu") == expected
+        accelerator = make_accelerator(tmp_path, mixed_precision=asked, use_cpu=True)
+        assert accelerator.mixed_precision == expected
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "odd")
+    with pytest.raises(ValueError, match="ACCELERATE_MIXED_PRECISION='odd' is none of"):
+        choose_precision("auto", "cpu")
+
+
+def test_a_trainer_scores_the_windows_that_it_was_given(tiny, minilm, few, tmp_path):
+    "The same ones in another order are the same; those of other questions are refused."
+    settings = choose_hyperparameters(**RUN, use_cpu=True)
+    args = training_arguments(tmp_path, settings)
+    trainer = build_trainer(tiny, minilm, few, args, **settings.windows)
+    own = trainer.evaluate()
+    make = few["validation"], prepare_evaluation_features, minilm
+    features = make_features(*make, **settings.windows)
+    given, predicted = trainer.evaluate(features), trainer.predict(features).metrics
+    for name in ("exact_match", "f1"):
+        assert given[f"eval_{name}"] == predicted[f"test_{name}"] == own[f"eval_{name}"]
+    expected = evaluate_model(tiny, minilm, few["validation"], **LENGTHS).scores
+    assert own["eval_f1"] == pytest.approx(expected["f1"])
+    others = make_features(few["train"], prepare_evaluation_features, minilm, **settings.windows)
+    with pytest.raises(ValueError, match="have no window among the features"):
+        trainer.evaluate(others)
+
+
+def test_an_adapter_without_a_task_is_read_as_it_was_trained(minilm, few, tmp_path):
+    "peft's wrapper for question answering leaves token types out, a plain one does not."
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    base = BertForQuestionAnswering(tiny_config(minilm, initializer_range=0.5))
+    base.save_pretrained(tmp_path / "base")
+    minilm.save_pretrained(tmp_path / "base")
+    for task in (None, "QUESTION_ANS"):
+        model = load_model(tmp_path / "base")
+        config = LoraConfig(
+            task_type=task, r=2, target_modules=["query"], modules_to_save=["qa_outputs"]
+        )
+        adapted = get_peft_model(model, config)
+        run = tmp_path / str(task)
+        result = fine_tune(adapted, few, run, tokenizer=minilm, **RUN, max_steps=2)
+        found = evaluate_model(load_model(run), minilm, few["validation"], **LENGTHS)
+        assert found.scores["f1"] == pytest.approx(result.scores["f1"]), task
+
+
+def test_an_adapter_that_could_not_be_read_is_not_trained(tiny, minilm, few, tmp_path):
+    from peft import IA3Config, get_peft_model
+
+    config = IA3Config(target_modules=["query"], feedforward_modules=[])
+    with pytest.raises(ValueError, match="IA3 could not be read again"):
+        fine_tune(get_peft_model(tiny, config), few, tmp_path, tokenizer=minilm, **RUN)
+
+
+def test_every_preset_has_a_recipe_that_can_be_chosen():
+    for name in (*PRESETS, "starter"):
+        assert choose_hyperparameters(name).recipe == name
+    assert all(choose_hyperparameters(recipe=name).recipe == name for name in RECIPES)
+
+
+def test_names_too_long_for_a_file_are_names():
+    assert public_name("x" * 5000) == "x" * 5000
+
+
+# --- what is uploaded and stored
+
+
+def test_a_push_takes_no_file_of_a_folder(tiny_folder, tmp_path, monkeypatch):
+    run = shutil.copytree(tiny_folder, tmp_path / "run")
+    for name in ("tokenizer_notes/secret.txt", "model_backup/private.safetensors"):
+        (run / name).parent.mkdir()
+        (run / name).write_text("secret")
+    sent = []
+
+    class Api(HfApi):
+        def create_repo(self, name, **options):
+            return type("Repo", (), {"repo_id": name})
+
+        def upload_folder(self, folder_path, allow_patterns, ignore_patterns, **options):
+            files = [p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()]
+            patterns = {"allow_patterns": allow_patterns, "ignore_patterns": ignore_patterns}
+            sent.extend(filter_repo_objects(files, **patterns))  # as the real one does
+            return type("Commit", (), {"commit_url": "https://hub/commit"})
+
+    monkeypatch.setattr("squadqa.hub.HfApi", Api)
+    push_run(run, "x")
+    assert "model.safetensors" in sent and not [name for name in sent if "/" in name]
+    with pytest.raises(ValueError, match="no folder .*nowhere to upload"):
+        push_run(tmp_path / "nowhere")
+
+
+def test_a_pipeline_keeps_the_threshold_of_its_model(tiny, tiny_folder, minilm, tmp_path):
+    high = shutil.copytree(tiny_folder, tmp_path / "high")
+    save_settings(high, null_threshold=5.0)
+    pipe = QuestionAnsweringPipeline(load_model(high), minilm)
+    pipe.save_pretrained(tmp_path / "saved")
+    assert read_settings(tmp_path / "saved") == {"null_threshold": 5.0}
+    pipe.model = load_model(tiny_folder)  # another model, which has none
+    pipe(question=QUESTION, context=CONTEXT)
+    assert pipe.answerer.null_threshold == 0
+    pipe.save_pretrained(tmp_path / "saved")
+    assert read_settings(tmp_path / "saved") == {}
+    pipe.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new" / "squadqa.json").exists()
+
+
+def test_packing_keeps_the_threshold_and_checks_before_it_writes(tiny_folder, tmp_path):
+    adapted = add_adapter(load_model(tiny_folder), rank=2)
+    adapted.save_pretrained(tmp_path / "source")
+    save_settings(tmp_path / "source", null_threshold=3.0)
+    pack_adapter(tmp_path / "source", tmp_path / "packed")
+    assert read_settings(tmp_path / "packed")["null_threshold"] == 3.0
+    with pytest.raises(ValueError, match="null_threshold"):
+        pack_adapter(tmp_path / "source", tmp_path / "other", null_threshold="x")
+    assert not (tmp_path / "other").exists()
+    for odd in ({"rank": "8"}, {"rank": True}, {"alpha": math.nan}, {"attention_dropout": 2}):
+        with pytest.raises(ValueError, match=next(iter(odd))):
+            add_adapter(load_model(tiny_folder), **odd)
+
+
+def test_a_project_is_checked_before_it_is_written(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    texts = {i: "" for i in few["validation"]["id"]}
+    write_project("~/project", few, texts, texts, {}, "# Card")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "project").iterdir()}
+    assert len(before) == 6
+    half = DatasetDict(train=few["train"])
+    for data, found, message in ((few, {"a": 5}, "not a text"), (half, texts, "no split valid")):
+        with pytest.raises(ValueError, match=message):
+            write_project("~/project", data, found, texts, {}, "# New", overwrite=True)
+    now = {path.name: path.read_bytes() for path in (tmp_path / "project").iterdir()}
+    assert now == before
+
+
+# --- data, windows, scores
+
+
+def test_answers_without_a_start_are_not_dropped():
+    answers = {"text": ["a", "b"], "answer_start": [0]}
+    row = {"id": "x", "title": "", "context": "ab", "question": "q", "answers": answers}
+    with pytest.raises(ValueError, match="'x' has 2 answers and 1 starts"):
+        to_squad_json([row])
+
+
+def test_an_impossible_start_is_no_empty_answer(minilm):
+    row = {"id": ["x"], "question": ["Who?"], "context": ["Ada saw it."]}
+    for start in (500, -3, None):
+        answers = [{"text": ["Ada"], "answer_start": [start]}]
+        for prepare in (prepare_generative_features, prepare_train_features):
+            with pytest.raises(ValueError, match="example 'x': .*cannot start at"):
+                prepare(row | {"answers": answers}, minilm)
+
+
+def test_a_missing_column_is_named(minilm):
+    batch = {"id": ["x"], "question": ["Who?"], "context": ["Ada saw it."]}
+    for prepare, lacking in (
+        (prepare_train_features, "answers"),
+        (prepare_validation_features, "id"),
+        (prepare_generative_features, "question"),
+    ):
+        with pytest.raises(ValueError, match=f"the batch has no column {lacking}"):
+            prepare({k: v for k, v in batch.items() if k != lacking}, minilm)
+
+
+def test_padding_is_no_place_for_no_answer(minilm, tmp_path):
+    "GPT-2's layout: no special tokens around a pair, and padding with the token that would be CLS."
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: i for i, word in enumerate(["<end>", "who", "a", "b", "c", "d", "e", "f", "g"])}
+    plain = Tokenizer(models.WordLevel(words, unk_token="g"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    end = "<end>"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, bos_token=end, eos_token=end, pad_token=end
+    )
+    windows = tokenize_windows(
+        tokenizer, ["who"], ["a b c d e f g a b"], max_length=7, stride=2, padding="max_length"
+    )
+    answers = [{"text": ["a"], "answer_start": [0]}]
+    labels = label_windows(windows, answers, tokenizer)
+    batch = {"id": ["x"], "question": ["who"], "context": ["a b c d e f g a b"]}
+    lengths = {"max_length": 7, "stride": 2}
+    expected = prepare_train_features(batch | {"answers": answers}, tokenizer, **lengths)
+    assert labels["start_positions"] == expected["start_positions"] == [1, 0]
+    for i, mask in enumerate(windows["attention_mask"]):
+        assert mask[find_cls(windows["input_ids"][i], windows.sequence_ids(i), tokenizer)] == 1
+
+
+def test_a_tokenizer_that_knows_no_letters_is_named():
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    chinese = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"的": 0}, [])))
+    batch = {"id": ["x"], "question": ["的"], "context": ["的的"]}
+    with pytest.raises(ValueError, match="of a pair of the letters a and b"):
+        prepare_validation_features(batch, chinese, max_length=8, stride=2, padding=False)
+
+
+def test_examples_may_have_any_format(tiny, minilm, few):
+    examples = few["validation"]
+    features = make_features(examples, prepare_validation_features, minilm, **LENGTHS)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, len(features), 128)).astype(np.float32)
+    expected = postprocess(*logits, features, examples)
+    for kind in ("numpy", "torch", "pandas", "arrow"):
+        formatted = examples.with_format(kind)
+        assert postprocess(*logits, features.with_format("numpy"), formatted) == expected
+        assert n_best_answers(*logits, features, formatted).keys() == set(examples["id"])
+    for lacking in ("id", "context"):
+        with pytest.raises(ValueError, match=f"a row has no {lacking}"):
+            postprocess(*logits, features, examples.remove_columns(lacking))
+    rows = [row | {"cls_index": 999} for row in features.to_list()]
+    with pytest.raises(ValueError, match="cls_index is no place among 128 tokens"):
+        postprocess(*logits, rows, examples)
+
+
+def test_one_reference_is_no_list_of_letters():
+    for score in (exact_match_in, f1_in):
+        for golds in ("abc", {"text": ["x"]}):
+            with pytest.raises(ValueError, match="pass a list"):
+                score("a", golds, "de")
+
+
+def test_calibration_of_what_cannot_be():
+    for right in ([1, math.nan], [1, 7]):
+        with pytest.raises(ValueError, match="what is right lies between 0 and 1"):
+            expected_calibration_error([0.5, 0.5], right)
+    for bins in (0, "3", 1.5):
+        with pytest.raises(ValueError, match="bins="):
+            reliability([0.5], [1], bins=bins)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"num_beams": 0},
+        {"num_beams": "2"},
+        {"max_answer_length": 0},
+        {"null_threshold": "0"},
+        {"length_penalty": math.nan},
+    ],
+)
+def test_what_no_answer_can_be_written_with(odd):
+    with pytest.raises(ValueError, match=next(iter(odd))):
+        check_writing(**{"num_beams": 4, "max_answer_length": 30} | odd)
+
+
+def test_a_dataset_of_one_row_is_as_good_as_its_list(few):
+    one = few["train"].select([0])
+    assert json.dumps(to_squad_json(one)) == json.dumps(to_squad_json(one.to_list()))
+    assert isinstance(one, Dataset)
