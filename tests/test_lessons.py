@@ -71,9 +71,11 @@ def test_a_notebook_that_fails_is_noticed(tmp_path):
             ["def f(): ...\ndef f_solution(): ...\ndef check_f(f): return 'Right'"],
             "exercises",
         ),
+        ("stale", ["print('new')"], "cell c0 prints 'new', and the notebook shows ''"),
     ):
         path = tmp_path / f"{name}.ipynb"
-        made = [{"cell_type": "code", "id": f"c{i}", "source": [s]} for i, s in enumerate(text)]
+        code = {"cell_type": "code", "outputs": []}
+        made = [code | {"id": f"c{i}", "source": [s]} for i, s in enumerate(text)]
         path.write_text(json.dumps({"cells": made}), encoding="utf-8")
         with pytest.raises(AssertionError, match=says):
             run(path)
