@@ -30,7 +30,7 @@ from transformers import TrainerCallback
 
 from .arguments import launched
 from .files import check_flag, file_digest, user_path
-from .models import resolve_model
+from .models import check_name, resolve_model
 
 _logger = logging.getLogger(__name__)
 
@@ -490,18 +490,6 @@ def _check_model(model, path: Path) -> None:
         )
 
 
-def _absolute(output_dir: str | Path) -> Path:
-    "The folder of a run, if its name can be written down"
-    path = user_path(output_dir).absolute()
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # models and tokenizers could not be saved there
-        raise ValueError(
-            f"the name of the output folder, {str(path)!r}, is not UTF-8: choose another name"
-        ) from None
-    return path
-
-
 @contextmanager
 def open_run(
     output_dir: str | Path,  # where the run writes
@@ -513,7 +501,8 @@ def open_run(
     "Hold the folder of a run; if the run fails before it has saved, all is as before."
     check_flag("resume", resume)
     check_flag("overwrite", overwrite)
-    path = _absolute(output_dir)
+    path = user_path(output_dir).absolute()
+    check_name(path)
     _, rank = launched()
     folder = RunFolder(path, resume, main=rank == 0)
     if not folder.main:

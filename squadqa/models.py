@@ -223,7 +223,9 @@ def check_name(
 ) -> None:
     "A `ValueError` for a name that is not UTF-8, in which weights can be neither read nor written."
     if text_problem(str(folder)):
-        raise ValueError(f"the name of the folder {shown(str(folder))} is not UTF-8: rename it")
+        raise ValueError(
+            f"the name of the folder {shown(str(folder))} is not UTF-8: take another name"
+        )
 
 
 def check_weights(

@@ -290,6 +290,7 @@ def test_questions_that_change_meanwhile(questions, tiny_folder, tmp_path):
     assert not (tmp_path / "a.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_another_precision_of_an_export_is_noticed(questions, tiny_folder, tmp_path):
     "It has the same fingerprint: that of the weights before they were rounded."
     pytest.importorskip("onnxruntime")

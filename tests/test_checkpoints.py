@@ -500,7 +500,7 @@ def test_a_folder_needs_a_name(tmp_path, monkeypatch):
 
 def test_a_name_that_is_not_unicode(tmp_path):
     name = os.fsdecode(b"r\xff")
-    with pytest.raises(ValueError, match="not UTF-8.*another name"), open_run(tmp_path / name):
+    with pytest.raises(ValueError, match="not UTF-8: take another name"), open_run(tmp_path / name):
         pass
     assert not names(tmp_path)
 

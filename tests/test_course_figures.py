@@ -93,7 +93,12 @@ def course_label(offsets, sequence_ids, context, start_char, end_char):
 
 
 @pytest.mark.parametrize(
-    "name, inverted", [("bert-base-cased", 0), ("xlnet-base-cased", 1), ("roberta-style", 0)]
+    "name, inverted",
+    [
+        ("bert-base-cased", 0),
+        pytest.param("xlnet-base-cased", 1, marks=pytest.mark.slow),
+        ("roberta-style", 0),
+    ],
 )
 def test_labels_against_the_course_rule(name, inverted, shared, train_part):
     """The same labels on every feature of the part, but where the course's rule inverts; 99 %

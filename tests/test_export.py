@@ -500,10 +500,10 @@ def test_other_weights_beside_the_file_are_refused(cache, own, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
 def test_a_name_that_is_not_utf8(own, tmp_path):
     odd = os.fsdecode(os.fsencode(str(tmp_path / "out")) + b"\xff")
-    with pytest.raises(ValueError, match="out.udcff.* is not UTF-8: rename it"):
+    with pytest.raises(ValueError, match="out.udcff.* is not UTF-8: take another"):
         export_model(own, odd)
     shutil.copytree(own, odd)
-    with pytest.raises(ValueError, match="is not UTF-8: rename it"):
+    with pytest.raises(ValueError, match="is not UTF-8: take another"):
         QuestionAnswerer(odd)
 
 
