@@ -6,6 +6,7 @@ from benchmarks.references import MAX_LENGTH, STRIDE, course_validation_features
 
 COURSE = "the course's function, padded to 384"
 PADDED = "prepare_validation_features, padded to 384"
+ARRAYS = "prepare_validation_features, padded to 384, return_tensors='np'"
 UNPADDED = "prepare_validation_features, unpadded (as evaluate_model uses it)"
 
 
@@ -28,15 +29,17 @@ def measure(settings: Settings) -> Measured:
     variants = {
         COURSE: lambda: mapped(examples, course_validation_features, **own),
         PADDED: lambda: mapped(examples, prepare_validation_features, **own),
+        ARRAYS: lambda: mapped(examples, prepare_validation_features, **own, return_tensors="np"),
         UNPADDED: lambda: mapped(examples, prepare_validation_features, **own, padding=False),
     }
-    course, padded, unpadded = (variant() for variant in variants.values())
+    course, padded, arrays, unpadded = (variant() for variant in variants.values())
     check_equal(course, padded, unpadded)
+    check_equal(course, arrays, unpadded)
     seconds, cpu = in_turns(variants, settings.rounds)
     return Measured(
         what=f"{len(examples)} questions to {len(padded)} windows of {MAX_LENGTH}, stride {STRIDE}",
         equal="all columns, to the course's; without padding, all tokens and offsets",
         seconds=seconds,
         cpu_seconds=cpu,
-        targets=[Target(PADDED, COURSE, at_least=2), Target(UNPADDED, COURSE, at_least=2)],
+        targets=[Target(name, COURSE, at_least=2) for name in (PADDED, ARRAYS, UNPADDED)],
     )

@@ -97,12 +97,7 @@ def pack_adapter(
             f"{source / 'adapter_model.safetensors'} is damaged or not whole ({e}): save it again"
         ) from e
     halves = {name: table.to(torch.float16).contiguous() for name, table in weights.items()}
-    threshold = read_settings(source).get("null_threshold")
-    about = {
-        "null_threshold": threshold,
-        "base": base,
-        "base_sha256": file_sha256(whole[0]),
-    } | about
+    about = read_settings(source) | about | {"base": base, "base_sha256": file_sha256(whole[0])}
     check_settings({k: v for k, v in about.items() if v is not None}, str(output))
     output.mkdir(parents=True, exist_ok=True)
     packed = output / "adapter_model.safetensors"

@@ -14,7 +14,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -96,6 +96,7 @@ class WindowTable(torch.utils.data.Dataset):
         features: "Dataset",  # one row per window
         names: Sequence[str],  # columns to give
     ):
+        self.features = features
         self.table = features.select_columns(list(names)).with_format("arrow")
 
     def __len__(self) -> int:
@@ -351,11 +352,14 @@ def _halve(places: np.ndarray) -> list[np.ndarray]:
 
 @contextmanager
 def _opened(model: PreTrainedModel | Engine) -> Iterator[Engine]:
-    "The engine of a model; PyTorch's does not train meanwhile"
-    engine = TorchEngine(model) if isinstance(model, torch.nn.Module) else model
-    own = getattr(engine, "model", None)
-    with evaluating(own) if own is not None and own.training else nullcontext():
-        yield engine
+    "The engine of a model that does not train meanwhile; an engine as it is"
+    if isinstance(model, torch.nn.Module):
+        with evaluating(model):
+            yield TorchEngine(model)
+        return
+    if isinstance(model, TorchEngine):
+        model.model.eval()  # for good: other threads may be answering with it
+    yield model
 
 
 def _answers(

@@ -7,6 +7,7 @@ __all__ = ['FILES', 'LEAST', 'CARD', 'CHECKS', 'leaks', 'split_by_title', 'tell_
            'Finding', 'grade', 'grade_report']
 
 # %% ../nbs/course/10_capstone.ipynb #export-imports
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -132,6 +133,11 @@ def write_project(
         "predictions.json": by_id(predictions),
         "results.json": results,
     }
+    try:
+        json.dumps(told)
+        card.encode()
+    except (TypeError, AttributeError) as e:
+        raise ValueError(f"the results are no JSON, or the card is no text: {e}") from None
     for name, values in told.items():
         write_json(folder / name, values)
     (folder / "README.md").write_text(card, encoding="utf-8")

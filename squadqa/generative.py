@@ -469,7 +469,7 @@ class GenerativeTrainer(QATrainer, Seq2SeqTrainer):
 def safe_precision(
     settings: Hyperparameters,  # of the run
 ) -> Hyperparameters:  # fp16 only where it was asked for
-    "T5 overflows in fp16, so 'auto' does not choose it."
+    "T5 overflows in fp16, so 'auto' does not choose it, whatever `accelerate launch` says."
     if settings.mixed_precision == "auto" and pick_precision(settings) == "fp16":
         return replace(settings, mixed_precision="no")
     return settings

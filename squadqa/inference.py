@@ -436,7 +436,8 @@ class QuestionAnsweringPipeline(Pipeline):
         before = self.answerer
         if self.model is not before.model or self.tokenizer is not before.tokenizer:
             self.answerer = QuestionAnswerer(self.model, self.tokenizer, device=self.device)
-            if self.model is before.model:
+            now, then = (getattr(m, "_orig_mod", m) for m in (self.model, before.model))  # compiled
+            if now is then:
                 self.answerer.null_threshold = before.null_threshold
 
     def _answers(self, pairs, options: AskOptions, batch_size: int | None) -> list[dict | list]:
@@ -481,11 +482,14 @@ class QuestionAnsweringPipeline(Pipeline):
         **options,  # of the model's `save_pretrained`, such as push_to_hub
     ) -> None:
         "Save model, tokenizer and null threshold, and no code: loading needs no trust."
+        self._renew()
+        folder = Path(save_directory).absolute()
+        settings = read_settings(folder)  # if they are damaged, nothing is written
         self.model.save_pretrained(save_directory, **options)
         self.tokenizer.save_pretrained(save_directory, **options)
         threshold = self.answerer.null_threshold or None
-        if threshold or read_settings(save_directory):  # that of an older model goes
-            save_settings(save_directory, null_threshold=threshold)
+        if threshold or settings:  # that of an older model goes
+            save_settings(folder, null_threshold=threshold)
 
 # %% ../nbs/course/09_inference.ipynb #restore-pipeline
 _CLASS_HOMES = ("transformers", "transformers.pipelines")  # where the old class was imported from

@@ -150,11 +150,17 @@ def prepare_train_features(
     max_length: int = 384,  # tokens in a window
     stride: int = 128,  # tokens that neighbouring windows share
     padding: str | bool = "max_length",  # False: padded later, batch by batch
+    return_tensors: str | None = None,  # "np": padded inputs as arrays, which map stores at once
 ) -> dict:  # model inputs, start_positions, end_positions: one row per window
     "Windows with labels, for `Dataset.map(batched=True)`."
     check_columns(examples, "the batch", ("question", "context", "answers"))
     pairs, columns, shifts = cut_examples(
-        examples, tokenizer, max_length=max_length, stride=stride, padding=padding
+        examples,
+        tokenizer,
+        max_length=max_length,
+        stride=stride,
+        padding=padding,
+        return_tensors=return_tensors,
     )
     answers = first_answers(examples["answers"], examples["context"], examples.get("id"))
     return columns | label_pairs(pairs, answers, shifts)

@@ -98,8 +98,6 @@ class Run:
     @property
     def best(self) -> dict:
         "The evaluation with the highest F1, the earliest of equal ones; {} if there is none."
-        if self.settings.evaluate_every == "no":  # it may have been otherwise before a resume
-            return {}
         scored = [row for row in self.history if "f1" in row and row["step"]]
         return max(scored, key=lambda row: row["f1"], default={})
 
@@ -406,7 +404,8 @@ def _keep_best(run: Run, steps: int, seconds: float, about: dict) -> FineTuneRes
     total = run.loss_before + float(run.accelerator.reduce(run.loss_since, "mean"))
     if not math.isfinite(total):
         raise Diverged(run.step, run.settings.learning_rate)
-    best = run.best
+    # it may have evaluated before it was resumed
+    best = {} if run.settings.evaluate_every == "no" else run.best
     windows = run.plan.windows / run.plan.steps_per_epoch
     result = FineTuneResult(
         output_dir=str(run.folder.path),

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'PRESETS', 'MOST_LAYERS', 'file_sha256', 'offline_minilm', 'resolve_model', 'is_own_folder',
            'model_folder', 'check_name', 'check_weights', 'check_settings', 'read_settings', 'save_settings',
-           'read_adapter', 'require_fast', 'load_tokenizer', 'read_config', 'open_model', 'check_loaded',
-           'require_qa_head', 'load_model', 'max_tokens', 'check_fit']
+           'read_adapter', 'check_adapter', 'require_fast', 'load_tokenizer', 'read_config', 'open_model',
+           'check_loaded', 'require_qa_head', 'load_model', 'max_tokens', 'check_fit']
 
 # %% ../nbs/inside/models.ipynb #export-imports
 import importlib.util
@@ -395,17 +395,28 @@ def read_adapter(
     about = _read_object(path)
     if not _is_text(about.get("base_model_name_or_path")):
         raise ValueError(f"{path} does not say in base_model_name_or_path which model it changes")
+    check_adapter(about, str(path))
+    return about
+
+
+def check_adapter(
+    about: dict,  # what peft says of an adapter
+    where: str,  # what to call it in errors
+) -> None:
+    "A `ValueError` for an adapter that is no plain LoRA."
     if about.get("peft_type") != "LORA":
-        raise ValueError(f"{path}: peft_type is {about.get('peft_type')!r}; only LORA is read")
+        kind = about.get("peft_type")
+        raise ValueError(
+            f"{where}: peft_type is {getattr(kind, 'value', kind)!r}; only LORA is read"
+        )
     for name in ("r", "lora_alpha"):
         value = about.get(name, 1)
         if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < math.inf):
-            raise ValueError(f"{path}: {name} is {value!r}, not a number above 0")
+            raise ValueError(f"{where}: {name} is {value!r}, not a number above 0")
     unread = set(about).difference(_LORA_FIELDS, _ABOUT_FIELDS)
     used = sorted(name for name in unread if about[name] not in (None, False, {}, []))
     if used:
-        raise ValueError(f"{path} uses {', '.join(used)}, which goes beyond plain LoRA")
-    return about
+        raise ValueError(f"{where} uses {', '.join(used)}, which goes beyond plain LoRA")
 
 
 def _base_folder(about: dict, weights: bool = True) -> Path:

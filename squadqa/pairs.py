@@ -291,11 +291,12 @@ def cut_examples(
     max_length: int = 384,  # tokens in a window
     stride: int = 128,  # tokens that neighbouring windows share
     padding: str | bool = "max_length",  # as the tokenizer takes it
+    return_tensors: str | None = None,  # "np": padded inputs as arrays; None: as lists
 ) -> tuple[list[PairWindows], Columns, list[int]]:  # windows; model inputs; see below
     """Cut a batch into windows and fill them up. The last value is the number of padding tokens
-    in front of each window. Model inputs are lists; padded ones are arrays where `Dataset.map`
-    calls, which stores an array as it is, and a list number by number.
-    """
+    in front of each window."""
+    if return_tensors not in (None, "np"):
+        raise ValueError(f"return_tensors={return_tensors!r} is neither None nor 'np'")
     pairs = cut_pairs(
         tokenizer,
         examples["question"],
@@ -305,6 +306,6 @@ def cut_examples(
         ids=examples.get("id"),
     )
     columns, shifts = pad_windows(pairs, tokenizer, padding, max_length)
-    if isinstance(examples, dict):  # Dataset.map has a type of its own
+    if return_tensors is None:
         columns = {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in columns.items()}
     return pairs, columns, shifts

@@ -207,7 +207,10 @@ def _column(rows, name: str, default=None) -> list:
     "A column of a data set or of a list of dicts; without a default it must be there"
     tables = [rows.column_names] if hasattr(rows, "column_names") else rows
     if default is None and any(name not in table for table in tables):
-        raise ValueError(f"a row has no {name}: features come from prepare_validation_features")
+        raise ValueError(
+            f"a row has no {name}: examples have id and context, and features come from "
+            "prepare_validation_features"
+        )
     if hasattr(rows, "column_names"):
         return rows[name][:] if name in rows.column_names else [default] * len(rows)
     return [row.get(name, default) for row in rows]
@@ -243,11 +246,12 @@ def null_scores(
     features: "Dataset | Sequence[dict]",  # with cls_index (0 where it is missing)
 ) -> np.ndarray:  # (windows,) start plus end logit of the CLS token
     "How much each window says that the answer is not in it."
-    window = np.arange(len(start_logits))
+    start_logits, end_logits = as_floats(start_logits), as_floats(end_logits)
     cls = np.array(_column(features, "cls_index", 0))
     if cls.dtype.kind not in "iu" or cls.min() < 0 or cls.max() >= start_logits.shape[1]:
         raise ValueError(f"cls_index is no place among {start_logits.shape[1]} tokens everywhere")
-    return as_floats(start_logits)[window, cls] + as_floats(end_logits)[window, cls]
+    window = np.arange(len(start_logits))
+    return start_logits[window, cls] + end_logits[window, cls]
 
 # %% ../nbs/course/05_postprocessing.ipynb #check-logits
 def _check_logits(name: str, values: np.ndarray, features: int, tokens: int) -> np.ndarray:

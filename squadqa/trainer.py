@@ -50,7 +50,7 @@ class QATrainer(Trainer):
     "`Trainer` with batches of similar length, in an order that a resumed run repeats."
 
     compiled = False  # does `torch.compile` run the model?
-    evaluated: Dataset | None = None  # the windows of the last evaluation
+    evaluated: Dataset | None = None  # the windows that are scored
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -82,11 +82,17 @@ class QATrainer(Trainer):
         return self.window_loader(self.train_dataset, args.train_batch_size, **options)
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        self.evaluated = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self.window_loader(self.evaluated, self.args.eval_batch_size)
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.window_loader(dataset, self.args.eval_batch_size)
 
     def get_test_dataloader(self, test_dataset) -> DataLoader:
-        return self.get_eval_dataloader(test_dataset)
+        if isinstance(test_dataset, Dataset):
+            return self.window_loader(test_dataset, self.args.eval_batch_size)
+        return super().get_test_dataloader(test_dataset)
+
+    def evaluation_loop(self, dataloader, *args, **kwargs):
+        self.evaluated = getattr(dataloader.dataset, "features", self.eval_dataset)
+        return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "The loss of the head, without its padding."

@@ -111,10 +111,16 @@ def prepare_validation_features(
     max_length: int = 384,  # tokens in a window
     stride: int = 128,  # tokens that neighbouring windows share
     padding: str | bool = "max_length",  # False leaves it to the collator
+    return_tensors: str | None = None,  # "np": padded inputs as arrays, which map stores at once
 ) -> dict:  # model inputs, example_id, offset_mapping, cls_index: one row per window
     "Windows that know their example and their characters, for `Dataset.map(batched=True)`."
     check_columns(examples, "the batch", ("id", "question", "context"))
     pairs, columns, shifts = cut_examples(
-        examples, tokenizer, max_length=max_length, stride=stride, padding=padding
+        examples,
+        tokenizer,
+        max_length=max_length,
+        stride=stride,
+        padding=padding,
+        return_tensors=return_tensors,
     )
     return columns | locate_pairs(pairs, examples["id"], shifts, columns)

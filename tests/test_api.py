@@ -4,19 +4,21 @@ wrongly without a word, written half, or refused in the words of some library.""
 import json
 import math
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering
 
 from squadqa.adapters import add_adapter, pack_adapter
 from squadqa.arguments import RECIPES, choose_hyperparameters
-from squadqa.batching import make_features
+from squadqa.batching import TorchEngine, make_features, predict_logits
 from squadqa.capstone import write_project
 from squadqa.evaluation import evaluate_model, prepare_evaluation_features
 from squadqa.generative import check_writing, prepare_generative_features
@@ -28,7 +30,7 @@ from squadqa.loop import train_loop
 from squadqa.models import PRESETS, load_model, read_settings, save_settings
 from squadqa.no_answer import expected_calibration_error, reliability
 from squadqa.own_data import to_squad_json
-from squadqa.postprocessing import n_best_answers, postprocess
+from squadqa.postprocessing import n_best_answers, null_scores, postprocess
 from squadqa.processes import choose_precision, make_accelerator
 from squadqa.trainer import build_trainer, fine_tune
 from squadqa.training import training_arguments
@@ -85,10 +87,22 @@ def test_without_evaluations_the_last_weights_are_kept(engine, tiny_folder, few,
 
 
 def test_what_tells_the_best_weights_cannot_change(tiny_folder, few, tmp_path):
-    fine_tune(str(tiny_folder), few, tmp_path, **RUN, max_steps=2)
-    with pytest.raises(ValueError, match="metric_for_best_model"):
-        by = {"metric_for_best_model": "loss"}
-        fine_tune(str(tiny_folder), few, tmp_path, resume=True, **RUN, max_steps=4, **by)
+    by_loss = {"metric_for_best_model": "loss"}
+    for name, then, now in (("f1", {}, by_loss), ("loss", by_loss, {})):
+        again = {"resume": True, "max_steps": 4}
+        fine_tune(str(tiny_folder), few, tmp_path / name, **RUN, max_steps=2, **then)
+        with pytest.raises(ValueError, match=f"best_by='{name}'"):
+            fine_tune(str(tiny_folder), few, tmp_path / name, **RUN, **again, **now)
+        same = {"metric_for_best_model": f"eval_{name}"}
+        fine_tune(str(tiny_folder), few, tmp_path / name, **RUN, **again, **same)
+
+
+def test_a_part_without_evaluations_keeps_the_best_weights_for_later(tiny_folder, few, tmp_path):
+    model, often = str(tiny_folder), {"evaluate_every": "no", "save_steps": 1}
+    train_loop(model, few, tmp_path, **RUN, max_steps=2, evaluate_every=2)
+    train_loop(model, few, tmp_path, **RUN, max_steps=6, resume=True, **often)
+    result = train_loop(model, few, tmp_path, **RUN, max_steps=8, evaluate_every=4, resume=True)
+    assert steps_with(result, "f1") == [2, 8] and result.best_step in (2, 8)
 
 
 @ENGINES
@@ -103,14 +117,29 @@ def test_sixteen_bits_in_memory_learn_in_32(engine, tiny, tiny_folder, few, tmp_
     assert model.dtype == torch.float32 and np.mean(changed) > 0.5
 
 
+@pytest.mark.parametrize("every", ["epoch", "no"])
 @ENGINES
-def test_a_model_that_was_trained_answers_the_same_each_time(engine, tiny, minilm, few, tmp_path):
+def test_a_model_that_was_trained_answers_the_same_each_time(
+    engine, every, tiny, minilm, few, tmp_path
+):
     before = QuestionAnswerer(tiny, minilm)
-    engine(tiny, few, tmp_path, tokenizer=minilm, **RUN, max_steps=1)
+    engine(tiny, few, tmp_path, tokenizer=minilm, **RUN, max_steps=1, evaluate_every=every)
     assert not tiny.training
     tiny.train()  # as between two trainings
-    found = [before(QUESTION, CONTEXT) for _ in range(3)]
-    assert found[0] == found[1] == found[2] and tiny.training
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: before(QUESTION, CONTEXT)["score"], range(20)))
+    assert len(set(found)) == 1
+
+
+def test_an_engine_may_call_anything_its_model(tiny, minilm, few):
+    "An engine is what has three names; others are its own affair."
+    features = make_features(few["validation"], prepare_validation_features, minilm, **LENGTHS)
+    engine = TorchEngine(tiny)
+    engine = SimpleNamespace(
+        inputs=engine.inputs, max_tokens=None, logits=engine.logits, model="a.onnx"
+    )
+    found = predict_logits(engine, features, minilm, progress=False)
+    assert np.array_equal(found, predict_logits(tiny, features, minilm, progress=False))
 
 
 def test_no_precision_is_none_whatever_the_launcher_says(monkeypatch, tmp_path):
@@ -135,7 +164,12 @@ def test_a_trainer_scores_the_windows_that_it_was_given(tiny, minilm, few, tmp_p
     own = trainer.evaluate()
     make = few["validation"], prepare_evaluation_features, minilm
     features = make_features(*make, **settings.windows)
-    given, predicted = trainer.evaluate(features), trainer.predict(features).metrics
+    predicted, given = trainer.predict(features).metrics, trainer.evaluate(features)
+    loader = trainer.get_eval_dataloader()
+    trainer.get_eval_dataloader(features)  # which is not used
+    assert trainer.evaluation_loop(loader, "").metrics["eval_f1"] == own["eval_f1"]
+    rows = features.select_columns(["input_ids", "attention_mask", "token_type_ids"]).to_list()
+    assert len(trainer.predict(rows).predictions[0]) == len(features)
     for name in ("exact_match", "f1"):
         assert given[f"eval_{name}"] == predicted[f"test_{name}"] == own[f"eval_{name}"]
     expected = evaluate_model(tiny, minilm, few["validation"], **LENGTHS).scores
@@ -165,12 +199,17 @@ def test_an_adapter_without_a_task_is_read_as_it_was_trained(minilm, few, tmp_pa
         assert found.scores["f1"] == pytest.approx(result.scores["f1"]), task
 
 
-def test_an_adapter_that_could_not_be_read_is_not_trained(tiny, minilm, few, tmp_path):
-    from peft import IA3Config, get_peft_model
+def test_an_adapter_that_could_not_be_read_is_not_trained(tiny, tiny_folder, minilm, few, tmp_path):
+    from peft import IA3Config, LoraConfig, get_peft_model
 
     config = IA3Config(target_modules=["query"], feedforward_modules=[])
-    with pytest.raises(ValueError, match="IA3 could not be read again"):
+    with pytest.raises(ValueError, match="peft_type is 'IA3'; only LORA"):
         fine_tune(get_peft_model(tiny, config), few, tmp_path, tokenizer=minilm, **RUN)
+    beyond = get_peft_model(
+        load_model(tiny_folder), LoraConfig(target_modules=["query"], lora_bias=True)
+    )
+    with pytest.raises(ValueError, match="uses lora_bias, which goes beyond plain LoRA"):
+        fine_tune(beyond, few, tmp_path, tokenizer=minilm, **RUN)
 
 
 def test_every_preset_has_a_recipe_that_can_be_chosen():
@@ -216,11 +255,18 @@ def test_a_pipeline_keeps_the_threshold_of_its_model(tiny, tiny_folder, minilm, 
     pipe = QuestionAnsweringPipeline(load_model(high), minilm)
     pipe.save_pretrained(tmp_path / "saved")
     assert read_settings(tmp_path / "saved") == {"null_threshold": 5.0}
-    pipe.model = load_model(tiny_folder)  # another model, which has none
+    pipe.answerer.null_threshold = 7.0
+    pipe.model = torch.compile(pipe.model)  # the same model
     pipe(question=QUESTION, context=CONTEXT)
-    assert pipe.answerer.null_threshold == 0
+    assert pipe.answerer.null_threshold == 7.0
+    pipe.model = load_model(tiny_folder)  # another model, which has none
     pipe.save_pretrained(tmp_path / "saved")
+    assert pipe.answerer.null_threshold == 0
     assert read_settings(tmp_path / "saved") == {}
+    pipe.model = load_model(high)
+    pipe.save_pretrained(tmp_path / "saved")
+    assert read_settings(tmp_path / "saved") == {"null_threshold": 5.0}
+    pipe.model = load_model(tiny_folder)
     pipe.save_pretrained(tmp_path / "new")
     assert not (tmp_path / "new" / "squadqa.json").exists()
 
@@ -228,9 +274,11 @@ def test_a_pipeline_keeps_the_threshold_of_its_model(tiny, tiny_folder, minilm, 
 def test_packing_keeps_the_threshold_and_checks_before_it_writes(tiny_folder, tmp_path):
     adapted = add_adapter(load_model(tiny_folder), rank=2)
     adapted.save_pretrained(tmp_path / "source")
-    save_settings(tmp_path / "source", null_threshold=3.0)
-    pack_adapter(tmp_path / "source", tmp_path / "packed")
-    assert read_settings(tmp_path / "packed")["null_threshold"] == 3.0
+    save_settings(tmp_path / "source", null_threshold=3.0, token_types=True)
+    pack_adapter(tmp_path / "source", tmp_path / "packed", base="nonsense")
+    packed = read_settings(tmp_path / "packed")
+    assert (packed["null_threshold"], packed["token_types"]) == (3.0, True)
+    assert packed["base"] == str(tiny_folder)
     with pytest.raises(ValueError, match="null_threshold"):
         pack_adapter(tmp_path / "source", tmp_path / "other", null_threshold="x")
     assert not (tmp_path / "other").exists()
@@ -246,9 +294,14 @@ def test_a_project_is_checked_before_it_is_written(few, tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in (tmp_path / "project").iterdir()}
     assert len(before) == 6
     half = DatasetDict(train=few["train"])
-    for data, found, message in ((few, {"a": 5}, "not a text"), (half, texts, "no split valid")):
+    for data, found, results, card, message in (
+        (few, {"a": 5}, {}, "# New", "not a text"),
+        (half, texts, {}, "# New", "no split valid"),
+        (few, texts, {"x": object()}, "# New", "no JSON"),
+        (few, texts, {}, None, "no text"),
+    ):
         with pytest.raises(ValueError, match=message):
-            write_project("~/project", data, found, texts, {}, "# New", overwrite=True)
+            write_project("~/project", data, found, texts, results, card, overwrite=True)
     now = {path.name: path.read_bytes() for path in (tmp_path / "project").iterdir()}
     assert now == before
 
@@ -318,6 +371,12 @@ def test_a_tokenizer_that_knows_no_letters_is_named():
         prepare_validation_features(batch, chinese, max_length=8, stride=2, padding=False)
 
 
+def test_null_scores_takes_lists(few, minilm):
+    features = make_features(few["validation"], prepare_validation_features, minilm, **LENGTHS)
+    logits = np.zeros((2, len(features), 128), np.float32)
+    assert np.array_equal(null_scores(*logits.tolist(), features), np.zeros(len(features)))
+
+
 def test_examples_may_have_any_format(tiny, minilm, few):
     examples = few["validation"]
     features = make_features(examples, prepare_validation_features, minilm, **LENGTHS)
@@ -370,4 +429,3 @@ def test_what_no_answer_can_be_written_with(odd):
 def test_a_dataset_of_one_row_is_as_good_as_its_list(few):
     one = few["train"].select([0])
     assert json.dumps(to_squad_json(one)) == json.dumps(to_squad_json(one.to_list()))
-    assert isinstance(one, Dataset)

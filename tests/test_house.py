@@ -194,6 +194,12 @@ def test_the_same_name_has_the_same_default_everywhere():
     found: dict[str, dict] = {meaning: {} for meaning in alike.values()}
     for module in MODULES:
         for node in ast.walk(ast.parse(text_of(ROOT / "squadqa" / f"{module}.py"))):
+            if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") in alike:
+                value = node.value
+                if isinstance(value, ast.Call) and value.args:  # a field with its explanation
+                    value = value.args[0]
+                places = found[alike[node.target.id]].setdefault(getattr(value, "value", None), [])
+                places.append(f"{module}, a field")
             if not isinstance(node, ast.FunctionDef):
                 continue
             given = node.args

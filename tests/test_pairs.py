@@ -1,5 +1,6 @@
 """Windows cut from a context's tokens are those that the tokenizer cuts itself, in every column."""
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
@@ -54,15 +55,20 @@ def check(tokenizer, examples):
 
 
 def check_mapped(tokenizer, examples):
-    "`Dataset.map` is given arrays, others lists: the rows are the same."
+    "Through `Dataset.map`, arrays and lists become the same rows."
     data = Dataset.from_dict(examples)
     for prepare in (prepare_train_features, prepare_validation_features):
         found = prepare(examples, tokenizer)
         assert all(isinstance(column, list) for column in found.values())
         assert type(found["input_ids"][0][0]) is int
-        expected = Dataset.from_dict(found)
-        mapped = make_features(data, prepare, tokenizer)
+        expected = make_features(data, prepare, tokenizer)
+        assert expected.to_dict() == Dataset.from_dict(found).to_dict()
+        arrays = prepare(examples, tokenizer, return_tensors="np")
+        assert isinstance(arrays["input_ids"], np.ndarray)
+        mapped = make_features(data, prepare, tokenizer, return_tensors="np")
         assert mapped.to_dict() == expected.to_dict()
+        with pytest.raises(ValueError, match="return_tensors='pt' is neither"):
+            prepare(examples, tokenizer, return_tensors="pt")
 
 
 def test_all_columns_are_those_of_the_tokenizer(minilm, examples):
