@@ -249,8 +249,15 @@ def _width(windows: Sequence[Window], padding: str | bool, max_length: int) -> i
     raise ValueError(f"padding={padding!r} is none of 'max_length', 'longest', True, False")
 
 
-def _fill(rows: Sequence[list[int]] | np.ndarray, width: int, value: int, left: bool) -> np.ndarray:
-    "(rows, width): rows, filled up with a value"
+def _fill(rows: Sequence[list[int]], width: int, value: int, left: bool) -> list[list[int]]:
+    "Rows that are `width` long"
+    if left:
+        return [[value] * (width - len(row)) + row for row in rows]
+    return [row + [value] * (width - len(row)) for row in rows]
+
+
+def _fill_array(rows: Sequence[list[int]], width: int, value: int, left: bool) -> np.ndarray:
+    "(rows, width): the same as an array"
     lengths = np.array([len(row) for row in rows])[:, None]
     place = np.arange(width)
     own = place >= width - lengths if left else place < lengths
@@ -264,14 +271,17 @@ def pad_windows(
     tokenizer: PreTrainedTokenizerBase,  # tells the padding's side and values
     padding: str | bool,  # as the tokenizer takes it: "max_length", "longest", False
     max_length: int,  # tokens in a window with padding="max_length"
+    return_tensors: str | None = None,  # "np": what is padded is an array
 ) -> tuple[Columns, list[int]]:  # model inputs; tokens put in front of each window
-    "The columns that go into the model, filled up on the tokenizer's side: then they are arrays."
+    "The columns that go into the model, filled up on the tokenizer's side."
+    if return_tensors not in (None, "np"):
+        raise ValueError(f"return_tensors={return_tensors!r} is neither None nor 'np'")
     windows = [window for pair in pairs for window in pair.windows]
     names = [name for name in tokenizer.model_input_names if name in windows[0].features]
-    columns: Columns = {name: [window.features[name] for window in windows] for name in names}
+    columns = {name: [window.features[name] for window in windows] for name in names}
     width = _width(windows, padding, max_length)
     if not width:
-        return columns, [0] * len(windows)
+        return {**columns}, [0] * len(windows)
     if tokenizer.pad_token_id is None:
         raise ValueError("this tokenizer has no padding token: use padding=False")
     left = tokenizer.padding_side == "left"
@@ -281,7 +291,8 @@ def pad_windows(
         "token_type_ids": tokenizer.pad_token_type_id,
         "attention_mask": 0,
     }
-    return {n: _fill(columns[n], width, values[n], left) for n in names}, shifts
+    fill = _fill if return_tensors is None else _fill_array
+    return {n: fill(columns[n], width, values[n], left) for n in names}, shifts
 
 
 def cut_examples(
@@ -295,8 +306,6 @@ def cut_examples(
 ) -> tuple[list[PairWindows], Columns, list[int]]:  # windows; model inputs; see below
     """Cut a batch into windows and fill them up. The last value is the number of padding tokens
     in front of each window."""
-    if return_tensors not in (None, "np"):
-        raise ValueError(f"return_tensors={return_tensors!r} is neither None nor 'np'")
     pairs = cut_pairs(
         tokenizer,
         examples["question"],
@@ -305,7 +314,4 @@ def cut_examples(
         stride=stride,
         ids=examples.get("id"),
     )
-    columns, shifts = pad_windows(pairs, tokenizer, padding, max_length)
-    if return_tensors is None:
-        columns = {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in columns.items()}
-    return pairs, columns, shifts
+    return pairs, *pad_windows(pairs, tokenizer, padding, max_length, return_tensors)
