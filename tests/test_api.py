@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from conftest import tiny_config
 from datasets import DatasetDict
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
-from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering
+from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering, Trainer
 
 from squadqa.adapters import add_adapter, pack_adapter
 from squadqa.arguments import RECIPES, choose_hyperparameters
@@ -84,6 +85,23 @@ def test_without_evaluations_the_last_weights_are_kept(engine, tiny_folder, few,
     assert (result.best_step, result.scores, result.steps) == (None, {}, 4)
     kept = (tmp_path / "model.safetensors").read_bytes()
     assert kept == (tmp_path / "checkpoint-4" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "engine, home, name", [(fine_tune, Trainer, "train"), (train_loop, Accelerator, "load_state")]
+)
+def test_a_full_memory_is_no_broken_checkpoint(
+    engine, home, name, tiny_folder, few, tmp_path, monkeypatch
+):
+    "Whoever is told that a run cannot be continued throws it away."
+    engine(str(tiny_folder), few, tmp_path, **RUN, max_steps=1)
+
+    def full(*args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(home, name, full)
+    with pytest.raises(RuntimeError, match="^DefaultCPUAllocator: can't allocate memory"):
+        engine(str(tiny_folder), few, tmp_path, resume=True, **RUN, max_steps=2)
 
 
 def test_what_tells_the_best_weights_cannot_change(tiny_folder, few, tmp_path):
