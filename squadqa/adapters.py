@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from .files import check_count, user_path
 from squadqa.models import (
     PRESETS,
+    check_base,
     check_settings,
     check_weights,
     file_sha256,
@@ -50,6 +51,7 @@ def add_adapter(
         raise ValueError(f"alpha={alpha!r} must be above 0: else the adapter changes nothing")
     if not isinstance(attention_dropout, Real) or not 0 <= attention_dropout < 1:
         raise ValueError(f"attention_dropout={attention_dropout!r} must be from 0 to below 1")
+    check_base(model.name_or_path, "the adapter")
     for name, module in model.named_modules():
         dropout = getattr(module, "dropout", None)
         if name.endswith("attention.self") and isinstance(dropout, torch.nn.Dropout):

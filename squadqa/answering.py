@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .files import check_count
+from .files import check_count, shown
 from squadqa.pairs import (
     ContextTokens,
     PairLayout,
@@ -105,6 +105,10 @@ def prepare_questions(
     if stride > max_length - MIN_ROOM and max_length < options.max_seq_len:  # it reads little
         stride = max_length // 2
     check_lengths(tokenizer, max_length, stride)
+    for n, pair in enumerate(pairs):
+        two = isinstance(pair, tuple | list) and len(pair) == 2
+        if not (two and all(isinstance(text, str) for text in pair)):
+            raise ValueError(f"pair {n} is {shown(pair)}: a question and a context were expected")
     texts = dict.fromkeys(context for _, context in pairs)
     contexts = tokenize_contexts(tokenizer, texts, options.align_to_words)
     stripped = [question.strip() for question, _ in pairs]

@@ -7,6 +7,7 @@ __all__ = ['SAMPLES', 'load_squad', 'DataReport', 'check_examples', 'error_messa
 
 # %% ../nbs/course/01_data.ipynb #export-imports
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,9 +53,9 @@ def _is_on_the_hub(source) -> bool:
 
 
 def load_squad(
-    # "sample", "sample-v2", a Hub id, a file, a folder,
+    # "sample", "sample-v2", a Hub id, a file, a folder, a Dataset,
     # or {"train": file or Dataset or a list of them, "validation": ...}
-    source: str | Path | dict = "sample",
+    source: str | Path | dict | Dataset = "sample",
     revision: str | None = None,  # of a Hub data set: branch, tag or commit
 ) -> DatasetDict:  # splits with columns id, title, context, question, answers (characters, 0-based)
     "Load a SQuAD-style data set. Errors are `ValueError`s that name the file and the place."
@@ -66,6 +67,8 @@ def load_squad(
         )
     if isinstance(source, str) and source in SAMPLES:
         source = _sample_files(SAMPLES[source])
+    if isinstance(source, Dataset):  # one split, which may know its name
+        source = {re.sub(r"\W.*", "", str(source.split or "train")): source}
     if not isinstance(source, (str, Path, dict)) or not source:
         empty = source is None or isinstance(source, (str, dict))
         kind = repr(source) if empty else type(source).__name__

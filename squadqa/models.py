@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'PRESETS', 'MOST_LAYERS', 'file_sha256', 'offline_minilm', 'resolve_model', 'is_own_folder',
            'model_folder', 'check_name', 'check_weights', 'check_settings', 'read_settings', 'save_settings',
-           'read_adapter', 'check_adapter', 'require_fast', 'load_tokenizer', 'read_config', 'open_model',
+           'read_adapter', 'check_base', 'check_adapter', 'require_fast', 'load_tokenizer', 'read_config', 'open_model',
            'check_loaded', 'require_qa_head', 'load_model', 'max_tokens', 'check_fit']
 
 # %% ../nbs/inside/models.ipynb #export-imports
@@ -399,6 +399,18 @@ def read_adapter(
     return about
 
 
+def check_base(
+    name: str | Path | None,  # the model under an adapter, if it is known
+    where: str,  # what to call the adapter in errors
+) -> None:
+    "A `ValueError` for one that is an adapter itself: only one change is added to a whole model."
+    if name and (Path(resolve_model(name)) / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{where} stands over {str(name)!r}, which is an adapter itself and whose change would "
+            "be lost: save that model whole (load_model, save_pretrained), and begin there"
+        )
+
+
 def check_adapter(
     about: dict,  # what peft says of an adapter
     where: str,  # what to call it in errors
@@ -413,6 +425,7 @@ def check_adapter(
         value = about.get(name, 1)
         if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < math.inf):
             raise ValueError(f"{where}: {name} is {value!r}, not a number above 0")
+    check_base(about.get("base_model_name_or_path"), where)
     unread = set(about).difference(_LORA_FIELDS, _ABOUT_FIELDS)
     used = sorted(name for name in unread if about[name] not in (None, False, {}, []))
     if used:
@@ -423,8 +436,7 @@ def _base_folder(about: dict, weights: bool = True) -> Path:
     "The folder of an adapter's base, which must be a whole model"
     name = about["base_model_name_or_path"]
     folder = model_folder(name, weights=weights, revision=about.get("revision"))
-    if (folder / "adapter_config.json").exists():
-        raise ValueError(f"the adapter stands over {name!r}, which is an adapter itself")
+    check_base(folder, "the adapter")
     return folder
 
 # %% ../nbs/inside/models.ipynb #load-tokenizer
@@ -765,8 +777,7 @@ def load_model(
             f"{str(name)!r} has no trained question-answering head ({', '.join(missing)} missing): "
             "fine-tune it first (squadqa train)"
         )
-    source = resolve_model(about["base_model_name_or_path"] if about else name)
-    model.name_or_path = model.config.name_or_path = source
+    model.name_or_path = model.config.name_or_path = resolve_model(name)
     return model
 
 # %% ../nbs/inside/models.ipynb #check-fit

@@ -15,6 +15,7 @@ from conftest import tiny_config
 from datasets import DatasetDict
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering, Trainer
 
 from squadqa.adapters import add_adapter, pack_adapter
@@ -28,7 +29,7 @@ from squadqa.inference import QuestionAnswerer, QuestionAnsweringPipeline
 from squadqa.labeling import label_windows, prepare_train_features
 from squadqa.languages import exact_match_in, f1_in
 from squadqa.loop import train_loop
-from squadqa.models import PRESETS, load_model, read_settings, save_settings
+from squadqa.models import PRESETS, load_model, load_tokenizer, read_settings, save_settings
 from squadqa.no_answer import expected_calibration_error, reliability
 from squadqa.own_data import to_squad_json
 from squadqa.postprocessing import n_best_answers, null_scores, postprocess
@@ -199,7 +200,6 @@ def test_a_trainer_scores_the_windows_that_it_was_given(tiny, minilm, few, tmp_p
 
 def test_an_adapter_without_a_task_is_read_as_it_was_trained(minilm, few, tmp_path):
     "peft's wrapper for question answering leaves token types out, a plain one does not."
-    from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
     base = BertForQuestionAnswering(tiny_config(minilm, initializer_range=0.5))
@@ -218,7 +218,7 @@ def test_an_adapter_without_a_task_is_read_as_it_was_trained(minilm, few, tmp_pa
 
 
 def test_an_adapter_that_could_not_be_read_is_not_trained(tiny, tiny_folder, minilm, few, tmp_path):
-    from peft import IA3Config, LoraConfig, get_peft_model
+    from peft import IA3Config
 
     config = IA3Config(target_modules=["query"], feedforward_modules=[])
     with pytest.raises(ValueError, match="peft_type is 'IA3'; only LORA"):
@@ -303,6 +303,35 @@ def test_packing_keeps_the_threshold_and_checks_before_it_writes(tiny_folder, tm
     for odd in ({"rank": "8"}, {"rank": True}, {"alpha": math.nan}, {"attention_dropout": 2}):
         with pytest.raises(ValueError, match=next(iter(odd))):
             add_adapter(load_model(tiny_folder), **odd)
+
+
+def test_an_adapter_keeps_its_threshold_and_stands_over_a_whole_model(tiny_folder, tmp_path, few):
+    packed = tmp_path / "packed"
+    add_adapter(load_model(tiny_folder), rank=2).save_pretrained(packed)
+    save_settings(packed, null_threshold=3.0)
+    model = load_model(packed)
+    assert QuestionAnswerer(model).null_threshold == QuestionAnswerer(packed).null_threshold == 3.0
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(ValueError, match="an adapter itself and whose change would be lost"):
+        add_adapter(model, rank=2)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    theirs = get_peft_model(load_model(packed), LoraConfig(task_type="QUESTION_ANS", r=2))
+    with pytest.raises(ValueError, match="an adapter itself"):
+        fine_tune(theirs, few, tmp_path / "run", epochs=1, **RUN)
+    assert not (tmp_path / "run").exists()
+    whole = tmp_path / "whole"
+    model.save_pretrained(whole)
+    load_tokenizer(packed).save_pretrained(whole)
+    add_adapter(load_model(whole), rank=2)
+
+
+def test_pairs_are_two_texts(tiny_folder):
+    qa = QuestionAnswerer(tiny_folder)
+    for odd in ({"question": QUESTION, "context": CONTEXT}, "ab", (QUESTION,), (QUESTION, None)):
+        for ask in (qa.answer_all, qa.prepare):
+            with pytest.raises(ValueError, match="pair 1 is .*a question and a context"):
+                ask([(QUESTION, CONTEXT), odd])
+    assert qa.answer_all([[QUESTION, CONTEXT]]) == [[qa(QUESTION, CONTEXT)]]
 
 
 def test_a_project_is_checked_before_it_is_written(few, tmp_path, monkeypatch):

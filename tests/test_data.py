@@ -131,6 +131,14 @@ def test_splits_by_name(name, split):
     assert split_of(name) == split
 
 
+def test_a_data_set_alone_is_a_split():
+    rows = load_squad({"train": Dataset.from_list([ROW])})["train"]
+    assert load_squad(rows)["train"].to_list() == rows.to_list()
+    for split, name in (("validation", "validation"), ("train[:10%]", "train")):
+        named = Dataset.from_dict(rows.to_dict(), split=split)
+        assert list(load_squad(named)) == [name]
+
+
 def test_sources_that_are_none():
     for source, words in (
         ("", "data is '': a name, a path"),
@@ -142,7 +150,6 @@ def test_sources_that_are_none():
         (b"a.json", "data is bytes"),
         ({}, "data is {}"),
         (pd.DataFrame([ROW]), "data is DataFrame: .* Dataset.from_pandas"),
-        (Dataset.from_list([ROW]), "data is Dataset"),
         (Dataset.from_list([ROW]).to_iterable_dataset(), "data is IterableDataset"),
         ((row for row in [ROW]), "data is generator"),
         ({"train": pd.DataFrame([ROW])}, "train is DataFrame, .* Dataset.from_pandas"),
