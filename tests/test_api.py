@@ -15,7 +15,6 @@ from conftest import tiny_config
 from datasets import DatasetDict
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering, Trainer
 
 from squadqa.adapters import add_adapter, pack_adapter
@@ -200,17 +199,17 @@ def test_a_trainer_scores_the_windows_that_it_was_given(tiny, minilm, few, tmp_p
 
 def test_an_adapter_without_a_task_is_read_as_it_was_trained(minilm, few, tmp_path):
     "peft's wrapper for question answering leaves token types out, a plain one does not."
-
+    peft = pytest.importorskip("peft")
     torch.manual_seed(0)
     base = BertForQuestionAnswering(tiny_config(minilm, initializer_range=0.5))
     base.save_pretrained(tmp_path / "base")
     minilm.save_pretrained(tmp_path / "base")
     for task in (None, "QUESTION_ANS"):
         model = load_model(tmp_path / "base")
-        config = LoraConfig(
+        config = peft.LoraConfig(
             task_type=task, r=2, target_modules=["query"], modules_to_save=["qa_outputs"]
         )
-        adapted = get_peft_model(model, config)
+        adapted = peft.get_peft_model(model, config)
         run = tmp_path / str(task)
         result = fine_tune(adapted, few, run, tokenizer=minilm, **RUN, max_steps=2)
         found = evaluate_model(load_model(run), minilm, few["validation"], **LENGTHS)
@@ -218,13 +217,12 @@ def test_an_adapter_without_a_task_is_read_as_it_was_trained(minilm, few, tmp_pa
 
 
 def test_an_adapter_that_could_not_be_read_is_not_trained(tiny, tiny_folder, minilm, few, tmp_path):
-    from peft import IA3Config
-
-    config = IA3Config(target_modules=["query"], feedforward_modules=[])
+    peft = pytest.importorskip("peft")
+    config = peft.IA3Config(target_modules=["query"], feedforward_modules=[])
     with pytest.raises(ValueError, match="peft_type is 'IA3'; only LORA"):
-        fine_tune(get_peft_model(tiny, config), few, tmp_path, tokenizer=minilm, **RUN)
-    beyond = get_peft_model(
-        load_model(tiny_folder), LoraConfig(target_modules=["query"], lora_bias=True)
+        fine_tune(peft.get_peft_model(tiny, config), few, tmp_path, tokenizer=minilm, **RUN)
+    beyond = peft.get_peft_model(
+        load_model(tiny_folder), peft.LoraConfig(target_modules=["query"], lora_bias=True)
     )
     with pytest.raises(ValueError, match="uses lora_bias, which goes beyond plain LoRA"):
         fine_tune(beyond, few, tmp_path, tokenizer=minilm, **RUN)
@@ -306,6 +304,7 @@ def test_packing_keeps_the_threshold_and_checks_before_it_writes(tiny_folder, tm
 
 
 def test_an_adapter_keeps_its_threshold_and_stands_over_a_whole_model(tiny_folder, tmp_path, few):
+    peft = pytest.importorskip("peft")
     packed = tmp_path / "packed"
     add_adapter(load_model(tiny_folder), rank=2).save_pretrained(packed)
     save_settings(packed, null_threshold=3.0)
@@ -315,7 +314,8 @@ def test_an_adapter_keeps_its_threshold_and_stands_over_a_whole_model(tiny_folde
     with pytest.raises(ValueError, match="an adapter itself and whose change would be lost"):
         add_adapter(model, rank=2)
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-    theirs = get_peft_model(load_model(packed), LoraConfig(task_type="QUESTION_ANS", r=2))
+    config = peft.LoraConfig(task_type="QUESTION_ANS", r=2)
+    theirs = peft.get_peft_model(load_model(packed), config)
     with pytest.raises(ValueError, match="an adapter itself"):
         fine_tune(theirs, few, tmp_path / "run", epochs=1, **RUN)
     assert not (tmp_path / "run").exists()
