@@ -30,7 +30,7 @@ from squadqa.examples import (
     split_of,
     to_dataset as to_dataset,
 )
-from .files import READERS, Row, place_rows, shown, user_path
+from .files import READERS, Row, counted, place_rows, shown, user_path
 
 # %% ../nbs/course/01_data.ipynb #load-squad
 def _sample_files(version: str = "1.1") -> dict[str, Path]:
@@ -117,9 +117,9 @@ class DataReport:
 
     def __str__(self):
         lines = [
-            f"{self.examples} examples over {self.contexts} contexts, "
+            f"{counted(self.examples, 'example')} over {counted(self.contexts, 'context')}, "
             f"{self.unanswerable} without an answer, "
-            f"{self.stray_spaces} questions with spaces around"
+            f"{counted(self.stray_spaces, 'question')} with spaces around"
         ]
         for kind, n in self.problems.items():
             lines.append(f"{kind}: {n}")

@@ -120,7 +120,7 @@ class QuestionAnswerer:
         *,
         device: str | int | torch.device | None = None,  # None: a GPU if there is one; -1: the CPU
         batch_size: int = 32,  # windows per forward pass; fewer on a CPU where they are long
-        dtype: str | torch.dtype | None = None,  # one of its `BACKENDS`; None: as it is, float32
+        dtype: str | torch.dtype | None = None,  # "bfloat16" and others; None: as it is, float32
         backend: str = "torch",  # the engine that computes logits; "onnx", "openvino" are extras
     ):
         "A model that is passed in is set to evaluation, moved to the device and cast to the dtype."

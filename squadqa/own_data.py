@@ -27,6 +27,7 @@ from squadqa.files import (
     Row,
     check_columns,
     check_flag,
+    counted,
     id_text,
     input_file,
     parse_json,
@@ -427,23 +428,25 @@ class ImportReport(DataReport):
 
     def __str__(self):
         lines = [
-            f"{self.rows} rows gave {self.examples} examples over {self.contexts} contexts, "
-            f"{self.unanswerable} without an answer"
+            f"{counted(self.rows, 'row')} gave {counted(self.examples, 'example')} over "
+            f"{counted(self.contexts, 'context')}, {self.unanswerable} without an answer"
         ]
         for n, text in (
-            (self.gathered, "rows were joined to an earlier one with the same id"),
-            (self.searched, "answers came without a start and were found"),
-            (self.utf16, "starts counted emoji as two, and were translated"),
+            (self.gathered, "rows joined to an earlier one with the same id"),
+            (self.searched, "answers that came without a start, and were found"),
+            (self.utf16, "starts that counted an emoji as two, and were translated"),
         ):
             if n:
-                lines.append(f"{n} {text}")
+                lines.append(f"{text}: {n}")
         for kind, n in self.problems.items():
             lines.append(f"{kind}: {n} ({self.decided[kind]})")
             lines += [f"  {message}" for message in self.offenders[kind]]
         if self.left_out:
             told = [name[:80] for name in self.left_out[:20]]
             more = len(self.left_out) - len(told)
-            lines.append(f"left out: {', '.join(told)}" + (f" and {more} more" if more else ""))
+            lines.append(
+                f"left out, by id: {', '.join(told)}" + (f" and {more} more" if more else "")
+            )
         return "\n".join(lines)
 
 # %% ../nbs/further/own_data.ipynb #finish

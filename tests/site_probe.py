@@ -93,7 +93,8 @@ def output_markdown(output: dict) -> str:
     if "image/png" in data:
         picture = "".join(data["image/png"]).replace("\n", "")
         assert base64.b64decode(picture)[:4] == b"\x89PNG"
-        return f"![](data:image/png;base64,{picture}){{alt=FIGURE}}"
+        shown = f"![](data:image/png;base64,{picture}){{alt=FIGURE}}"
+        return f"::: {{.cell-output .cell-output-display}}\n{shown}\n:::"
     text = "".join(output.get("text") or data.get("text/plain", ""))
     return f"::: {{.cell-output .cell-output-stdout}}\n~~~~~\n{text}\n~~~~~\n:::"
 
@@ -105,11 +106,15 @@ def cell_markdown(cell: dict) -> str:
     if cell["cell_type"] == "markdown":
         return source
     folded = "code-fold: true" in source
+    summary = re.search(r'^#\| code-summary: "(.+)"$', source, re.M)
+    classes = re.search(r"^#\| classes: (\w+)$", source, re.M)
     alt = re.search(r'^#\| fig-alt: "(.+)"$', source, re.M)
     code = "\n".join(line for line in source.splitlines() if not line.startswith("#|"))
-    parts = ["<details class='code-fold'><summary>Show the code</summary>"] * folded
+    label = summary[1] if summary else "Code"
+    parts = [f"::: {{.cell {'.' + classes[1] if classes else ''}}}"]
+    parts += [f"<details class='code-fold'><summary>{label}</summary>"] * folded
     parts += [f"~~~~~ python\n{code}\n~~~~~"] + ["</details>"] * folded
-    parts += map(output_markdown, cell.get("outputs", []))
+    parts += [*map(output_markdown, cell.get("outputs", [])), ":::"]
     told = json.dumps(alt[1] if alt else "")
     return "\n\n".join(parts).replace("alt=FIGURE", f"alt={told}")
 
@@ -123,6 +128,7 @@ def render(page: Path, root: Path, pandoc: str) -> str:
     else:
         text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.S)
     text = text.replace('{fig-alt="', '{alt="')
+    text = re.sub(r'^(::: \{\.callout-\w+) title="(.+)"\}$', r"\1}\n**\2**\n", text, flags=re.M)
     command = [
         pandoc,
         "-f",

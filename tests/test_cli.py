@@ -177,7 +177,7 @@ def test_convert_then_check(squadqa, tmp_path):
     assert doubt.code == 2 and "--unclear first" in doubt.err
     assert not (tmp_path / "faq.json").exists()
     assert squadqa(*words, "--unclear", "first").code == 0
-    assert "1 examples over 1 contexts" in squadqa("check", "faq.json").out
+    assert "1 example over 1 context," in squadqa("check", "faq.json").out
     assert squadqa(*words, "--unclear", "first").code == 2  # nothing is written over
     assert squadqa(*words, "--unclear", "first", "--overwrite", "--json").values["output"]
 

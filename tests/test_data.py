@@ -253,7 +253,7 @@ def test_a_report_counts_and_keeps_the_first():
     report = check_examples(rows)
     assert report.problems == {"empty_question": 5} and len(report.offenders["empty_question"]) == 3
     assert report.contexts == 1 and report.stray_spaces == 5 and not report.ok
-    assert "5 examples over 1 contexts" in str(report) and "'x2'" in str(report)
+    assert "5 examples over 1 context," in str(report) and "'x2'" in str(report)
     assert "Mend these examples" in error_message(report.raise_if_bad)
     unanswerable = ROW | {"answers": {"text": [], "answer_start": []}}
     assert check_examples([unanswerable]).unanswerable == 1

@@ -435,7 +435,7 @@ def test_answer_not_found(write, name, how, column, tmp_path):
     assert (
         "q7" not in dataset["id"][:]
         and report.left_out == ["q7"]
-        and "left out: q7" in str(report)
+        and "left out, by id: q7" in str(report)
         and report.ok  # what was in doubt is not among the examples
     )
 
@@ -637,7 +637,7 @@ def test_ids():
     assert (
         dataset.to_list() == [example("7", row["context"], "Whom?", ("Bo", 8), ("Ann met Bo", 0))]
         and report.gathered == 1
-        and "1 rows were joined" in str(report)
+        and "rows joined to an earlier one with the same id: 1" in str(report)
     )
     with pytest.raises(
         ValueError,
@@ -725,7 +725,7 @@ def test_utf16_places_are_translated_and_counted():
     assert (
         dataset[0]["answers"]["answer_start"] == [start]
         and report.utf16 == 1
-        and "1 starts counted emoji as two" in str(report)
+        and "starts that counted an emoji as two, and were translated: 1" in str(report)
         and report.ok
     )
     for place in (-1, 99):

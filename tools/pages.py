@@ -36,9 +36,10 @@ ABOUT = {
 }
 INSTALL = 'find_spec("squadqa")'
 # Pages with a box that answers, and the cell that it follows
-ASK_AFTER = {"index.ipynb": "what", "course/00_first_answer.ipynb": "result-what"}
+ASK_AFTER = {"index.ipynb": "what", "course/00_first_answer.ipynb": "extractive"}
 WITHOUT_TERMS = ("index.ipynb", "glossary.ipynb")
 COLUMN = 76  # characters of code that fit beside the two sidebars
+FIT = ("--line-length", str(COLUMN), "--no-respect-gitignore", "--no-cache")
 KEEP = "# noqa: page"  # before a comment: ruff does not count the width of such ones
 
 
@@ -100,7 +101,7 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
         return None
     lines = cell.source.splitlines()
     plain = [x for x in lines if not re.match(r"#\|\s*(export|exporti|exports|slow|gpu|net)\b", x)]
-    cell.source = comments_apart(on_one_line("\n".join(plain).strip("\n")))
+    cell.source = script_fitted(comments_apart(on_one_line("\n".join(plain).strip("\n"))))
     if INSTALL in cell.source:
         fold(cell, "Install squadqa where it is missing")
     elif "export" in found and is_helper(cell.source):
@@ -108,6 +109,17 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
     elif is_folded(cell) and "code-fold" not in found:
         fold(cell, "Show the code")
     return cell
+
+
+def script_fitted(source: str) -> str:
+    "A cell that writes a script, formatted like any other: ruff leaves out cells with magics."
+    first, _, script = source.partition("\n")
+    if not first.startswith("%%writefile"):
+        return source
+    command = [sys.executable, "-m", "ruff", "format", *FIT, "-"]
+    apart = comments_apart(script)
+    done = subprocess.run(command, input=apart, capture_output=True, text=True, check=True)
+    return f"{first}\n{done.stdout.strip()}"
 
 
 def on_one_line(source: str) -> str:
@@ -157,7 +169,7 @@ class Links:
     def markdown(self, text: str) -> str:
         "Fences, headings and links stay as they are."
         text = prose.pictures(prose.commands(prose.badges(text)))
-        kept = r"(^```.*?^```|^#{1,6} .+$|\[[^\]]*\]\([^)]*\))"
+        kept = r"(^```.*?^```|^#{1,6} [^\n]+$|\[[^\]]*\]\([^)]*\))"
         parts = re.split(kept, text, flags=re.M | re.S)
         for i in range(0, len(parts), 2):
             parts[i] = re.sub(r"(?<!`)`([\w.]+(?:\(\))?)`(?!`)", self.name, parts[i])
@@ -221,10 +233,18 @@ def minutes_of(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
+def printed(output: nbformat.NotebookNode) -> str:
+    "The plain text of an output."
+    return output.get("text") or output.get("data", {}).get("text/plain", "")
+
+
 def quiet_outputs(cell: nbformat.NotebookNode, number: int) -> None:
     """What the outputs of a cell need on a page.
 
     Quarto takes an HTML output for a widget, and loads jQuery and RequireJS from another host."""
+    lines = [line for output in cell.outputs for line in printed(output).splitlines()]
+    if sum(bool(re.search(r"\S {2,}\S", line)) for line in lines) > 1:
+        cell.source = f"#| classes: aligned\n{cell.source}"  # columns: on a phone they scroll
     for output in cell.outputs:
         if output.output_type == "execute_result":
             output.execution_count = number  # pandoc wants one
@@ -352,8 +372,7 @@ def comments_apart(source: str) -> str:
 
 def fit_code(pages: Path) -> None:
     "Format the code on the pages for their column; what is no Python, such as a script, stays."
-    width = ["--line-length", str(COLUMN), "--no-respect-gitignore", "--no-cache"]
-    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", *width, pages], check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", *FIT, pages], check=True)
     for page in pages.glob("**/*.ipynb"):
         page.write_text(page.read_text(encoding="utf-8").replace(f"{KEEP} ", ""), encoding="utf-8")
 

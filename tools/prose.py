@@ -17,7 +17,7 @@ SHELL = r"(pip|git|make|squadqa|accelerate|torchrun|hf|cd|jupyter|python|\.venv/
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
 # What is no prose: fences, headings, tables, HTML, links and pictures, code between backticks.
 NO_PROSE = re.compile(
-    r"(^(?:```|~~~).*?^(?:```|~~~)$|^#{1,6} .+$|^\|.+$|^:::.*$|<[^>\n]+>"
+    r"(^(?:```|~~~).*?^(?:```|~~~)$|^#{1,6} [^\n]+$|^\|[^\n]+$|^:::[^\n]*$|<[^>\n]+>"
     r"|!?\[(?:[^\[\]]|\[[^\]]*\])*\]\([^)]*\)(?:\{[^}]*\})?|`[^`\n]+`|\$[^$\n]+\$)",
     re.M | re.S,
 )

@@ -182,14 +182,16 @@ def places(root: Path, home: str, name: str) -> str:
 def entry(lines: list[str], node: Definition, link: str, explained: str) -> list[str]:
     "One section: the name, what it does, how it is called, what it raises, where it is explained."
     parts = [f"## {node.name} {{#{anchor(node.name)}}}", "", description(node), ""]
-    is_class = isinstance(node, ast.ClassDef)
-    written = class_header(lines, node) if is_class else header(lines, node)
-    parts += [f"```python\n{written}\n```", ""]
-    for method in methods(node) if is_class else []:
-        text = dedent(header(lines, method))
-        parts += [f"### {node.name}.{method.name}", "", description(method), ""]
-        parts += [f"```python\n{text}\n```", ""]
-    return parts + raises(node) + [f"Explained in {explained}. [Source]({link}#L{node.lineno})", ""]
+    if isinstance(node, ast.ClassDef):
+        written = class_header(lines, node)
+        parts += [] if written == f"class {node.name}:" else [f"```python\n{written}\n```", ""]
+        for method in methods(node):
+            text = dedent(header(lines, method))
+            parts += [f"### {node.name}.{method.name}", "", description(method), ""]
+            parts += [f"```python\n{text}\n```", "", *raises(method)]
+    else:
+        parts += [f"```python\n{header(lines, node)}\n```", "", *raises(node)]
+    return [*parts, f"Explained in {explained}. [Source]({link}#L{node.lineno})", ""]
 
 
 def page(root: Path, module: str) -> str:
