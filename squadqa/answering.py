@@ -102,7 +102,8 @@ def prepare_questions(
     options = options or AskOptions()
     max_length = min(options.max_seq_len, max_tokens or tokenizer.model_max_length)
     stride = options.doc_stride
-    if stride > max_length - MIN_ROOM and max_length < options.max_seq_len:  # it reads little
+    chosen = stride != AskOptions.doc_stride and max_length == options.max_seq_len
+    if stride > max_length - MIN_ROOM and not chosen:  # the usual one does not fit short windows
         stride = max_length // 2
     check_lengths(tokenizer, max_length, stride)
     for n, pair in enumerate(pairs):

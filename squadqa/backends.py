@@ -9,7 +9,6 @@ __all__ = ['OUTPUTS', 'dtype_name', 'check_backend', 'export_onnx', 'quantize_on
 
 # %% ../nbs/inside/backends.ipynb #export-imports
 import copy
-import hashlib
 import importlib.util
 import json
 import logging
@@ -31,12 +30,14 @@ from .batching import Engine, TorchEngine
 from .checkpoints import find_damage, seal_checkpoint
 from .files import user_path
 from squadqa.models import (
+    digest_weights,
     file_sha256,
     is_own_folder,
     load_model,
     max_tokens,
     read_config,
     read_settings,
+    reading_of,
     resolve_model,
 )
 from .processes import cast, has_bf16, pick_device
@@ -245,6 +246,7 @@ class OnnxEngine:
         _no_telemetry()
         import onnxruntime
 
+        self.made_of = (file, max_tokens, dtype)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors
@@ -252,6 +254,9 @@ class OnnxEngine:
         self.session = onnxruntime.InferenceSession(Path(file), options, providers=providers)
         self.inputs: Sequence[str] = [one.name for one in self.session.get_inputs()]
         self.max_tokens = max_tokens
+
+    def __reduce__(self):  # copies and other processes open the file anew
+        return type(self), self.made_of
 
     def logits(
         self,
@@ -273,6 +278,7 @@ class OpenVinoEngine:
     ):
         import openvino
 
+        self.made_of = (file, max_tokens, dtype)
         core = openvino.Core()
         config = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
@@ -282,6 +288,9 @@ class OpenVinoEngine:
         self.compiled = core.compile_model(core.read_model(Path(file)), "CPU", config)
         self.inputs: Sequence[str] = [one.any_name for one in self.compiled.inputs]
         self.max_tokens = max_tokens
+
+    def __reduce__(self):
+        return type(self), self.made_of
 
     def logits(
         self,
@@ -297,20 +306,11 @@ def fingerprint(
     tokenizer: PreTrainedTokenizerBase,  # its tokenizer
 ) -> str:  # SHA-256, in hexadecimal
     "Tells one model from another by weights, configuration and the way in which it reads a text."
-    digest = hashlib.sha256()
     about = model.config.to_dict()
     for name in ("_name_or_path", "transformers_version"):  # where it lies changes no answer
         about.pop(name, None)
-    reading = json.loads(tokenizer.backend_tokenizer.to_str())
-    for name in ("truncation", "padding"):  # of the last call
-        reading.pop(name, None)
-    for part in (about, reading, tokenizer.padding_side):
-        digest.update(json.dumps(part, sort_keys=True, default=str).encode())
-    for name, values in sorted(model.state_dict().items()):
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        flat = values.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
-    return digest.hexdigest()
+    told = json.dumps(about, sort_keys=True, default=str)
+    return digest_weights(sorted(model.state_dict().items()), told, reading_of(tokenizer))
 
 # %% ../nbs/inside/backends.ipynb #cache
 def _cache() -> Path:

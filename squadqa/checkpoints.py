@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SEAL', 'MODEL_FILES', 'OF_WEIGHTS', 'RUN_FILES', 'COMPLETE', 'data_digest', 'seal_checkpoint', 'read_seal',
            'find_damage', 'checkpoints', 'cannot_continue', 'last_whole_checkpoint', 'check_same_run',
-           'CheckpointError', 'why_not_written', 'run_files', 'move', 'set_aside', 'put_back', 'whole_or_absent',
-           'not_saved', 'RunFolder', 'only_one', 'open_run', 'TrainingInterrupted', 'StopOnInterrupt',
-           'unheard_is_fine']
+           'CheckpointError', 'why_not_written', 'run_files', 'move', 'discard', 'set_aside', 'put_back',
+           'whole_or_absent', 'not_saved', 'RunFolder', 'only_one', 'open_run', 'TrainingInterrupted',
+           'StopOnInterrupt', 'unheard_is_fine']
 
 # %% ../nbs/inside/checkpoints.ipynb #export-imports
 import hashlib
@@ -177,23 +177,30 @@ def last_whole_checkpoint(
     return None
 
 
+_OTHER = {  # where digests differ
+    "data": "other data (an edited text, other examples or another order)",
+    "reading": "another tokenizer",
+    "below": "other weights below its adapter",
+}
+
+
 def check_same_run(
     folder: Path,  # the checkpoint to continue from
     identity: dict,  # of the run that wants to
 ) -> None:
     "A `ValueError` for other data, batches or learning rates; the run may become longer."
-    then = {"best_by": "f1"} | read_seal(folder)["identity"]  # older ones do not tell it
+    identity = {"best_by": "f1"} | json.loads(json.dumps(identity))
+    then = {"best_by": "f1", "reading": identity.get("reading")}  # older ones do not tell them
+    then |= read_seal(folder)["identity"]
     if then.get("engine") != identity.get("engine"):
         ways = {"trainer": "fine_tune (--engine trainer)"}
-        way = ways.get(then.get("engine"), "train_loop (--engine accelerate)")
+        way = ways.get(str(then.get("engine")), "train_loop (--engine accelerate)")
         raise ValueError(f"{folder} was written by another engine: continue it with {way}")
-    for name, value in json.loads(json.dumps(identity)).items():
-        if then.get(name) == value:
+    for name in {**then, **identity}:  # what only the checkpoint has counts too
+        old, new = then.get(name), identity.get(name)
+        if old == new:
             continue
-        if name == "data":
-            told = "other data (an edited text, other examples or another order)"
-        else:
-            told = f"{name}={then.get(name)!r}, this run has {value!r}"
+        told = _OTHER.get(name, f"{name}={old!r}, this run has {new!r}")
         raise ValueError(
             f"{folder} was written with {told}: resume with the same data and settings, "
             "or start anew with overwrite=True (--overwrite)"
@@ -245,6 +252,16 @@ def move(
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         os.replace(path, folder / path.name)
+
+
+def discard(
+    folder: Path,  # one that a kill must not leave half: what it lacks would mean something
+) -> None:
+    "Give a folder a name that means nothing, and delete it."
+    gone = folder.with_name(f".gone-{folder.name.lstrip('.')}")
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 COMPLETE = ".complete"  # in a folder of things set aside: all of them have moved
@@ -303,7 +320,7 @@ def _move_in(staging: Path, folder: Path) -> None:
             "be fitted again",
             folder,
         )
-    shutil.rmtree(aside)
+    discard(aside)
 
 
 @contextmanager
@@ -393,7 +410,7 @@ class RunFolder:
     ) -> None:
         "Seal a checkpoint, and delete what neither resuming nor the result needs any more."
         seal_checkpoint(folder, self.identity)
-        shutil.rmtree(self.aside, ignore_errors=True)
+        self.model_is_written()
         last = checkpoints(self.path)[-keep:]
         for other in _checkpoint_folders(self.path):
             if other not in last and other.name != f"checkpoint-{best_step}":
@@ -401,7 +418,8 @@ class RunFolder:
 
     def model_is_written(self) -> None:
         "An earlier run is not needed any more."
-        shutil.rmtree(self.aside, ignore_errors=True)
+        if self.aside.is_dir():
+            discard(self.aside)
 
 
 def _heal(path: Path) -> None:
@@ -410,17 +428,17 @@ def _heal(path: Path) -> None:
     if replaced.is_dir():
         is_model = any((path / name).exists() for name in MODEL_FILES)
         if is_model and (replaced / COMPLETE).exists():
-            shutil.rmtree(replaced)
+            discard(replaced)
         else:
             put_back(replaced, _came(replaced))
     if previous.is_dir():
         saved = bool(checkpoints(path)) or (path / "all_results.json").exists()
         if saved and (previous / COMPLETE).exists():
-            shutil.rmtree(previous)
+            discard(previous)
         else:
             put_back(previous, run_files(path) + _checkpoint_folders(path))
-    for left_over in (".saving", ".pushing"):
-        shutil.rmtree(path / left_over, ignore_errors=True)
+    for left_over in (path / ".saving", path / ".pushing", *path.glob(".gone-*")):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 @contextmanager
@@ -508,8 +526,9 @@ def open_run(
     if not folder.main:
         yield folder
         return
-    if path.is_file():
-        raise ValueError(f"{path} is a file; the run needs a folder")
+    if os.path.lexists(path) and not path.is_dir():
+        kind = "a link to nothing" if path.is_symlink() and not path.exists() else "a file"
+        raise ValueError(f"{path} is {kind}; the run needs a folder")
     made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     try:

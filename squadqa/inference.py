@@ -9,13 +9,16 @@ __all__ = ['TASK', 'OLD_MODEL', 'OLD_DEFAULTS', 'OLD_NAMES', 'describe_starter',
 
 # %% ../nbs/course/09_inference.ipynb #export-imports
 import logging
+import math
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from types import GeneratorType, SimpleNamespace
+from types import GeneratorType, ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
@@ -64,9 +67,11 @@ from .batching import predict_logits
 from .files import check_count
 from squadqa.models import (
     check_fit,
+    digest_weights,
     load_tokenizer,
     max_tokens,
     read_settings,
+    reading_of,
     require_fast,
     resolve_model,
     save_settings,
@@ -139,9 +144,11 @@ class QuestionAnswerer:
         self.model = loaded
         if backend != "torch" and own:  # the engine has weights of its own
             about = exported_engine(self.name)
-            self.fingerprint = (
-                about["fingerprint"] if about else fingerprint(loaded, self.tokenizer)
-            )
+            if about:
+                read = reading_of(self.tokenizer)
+                self.fingerprint = digest_weights([], about["fingerprint"], read)
+            else:
+                self.fingerprint = fingerprint(loaded, self.tokenizer)
             self.model = loaded.to("meta")
         if model is None:
             _logger.info("answers come from the starter, %s", describe_starter())
@@ -254,12 +261,14 @@ def take_options(
 
 def old_options(
     options: dict,  # what was asked for
+    longest: float = math.inf,  # tokens that the tokenizer allows
 ) -> AskOptions:  # with the old defaults for the rest
     "The old stride depended on the length of a window."
     asked = AskOptions(**OLD_DEFAULTS | options)
     if "doc_stride" in options:
         return asked
-    return replace(asked, doc_stride=min(asked.max_seq_len // 2, asked.doc_stride))
+    half = int(min(asked.max_seq_len, longest)) // 2
+    return replace(asked, doc_stride=min(half, asked.doc_stride))
 
 
 def _example(item) -> dict:
@@ -302,14 +311,16 @@ class DataRows:
 def read_questions(
     args: tuple,  # positional arguments of a call
     arguments: dict,  # by name; what is asked is taken out
-) -> tuple[Iterable[tuple[str, str]], bool]:  # pairs; do they come one by one, from a stream?
+) -> tuple[Iterable[tuple[str, str]], bool, bool]:  # pairs; from a stream? is one a list of one?
     "All forms in which the old pipeline took questions."
+    named = not args and not {"data", "X"} & set(arguments)
     found = _inputs(args, arguments)
     data = torch.utils.data
     if isinstance(found, data.Dataset) and not isinstance(found, data.IterableDataset):
-        return DataRows(found), True
+        return DataRows(found), True, True
     if isinstance(found, GeneratorType | data.IterableDataset):
-        return as_pairs(map(_example, found), allow_empty=True), True
+        return as_pairs(map(_example, found), allow_empty=True), True, True
+    lists = isinstance(found, Mapping) and isinstance(found.get("question"), list | tuple)
     if isinstance(found, Mapping) or hasattr(found, "question_text"):
         found = [found]
     if not isinstance(found, Iterable):
@@ -317,7 +328,7 @@ def read_questions(
     pairs: list[tuple[str, str]] = []
     for e in map(_example, found):
         pairs += as_pairs(e["question"], e["context"], first=len(pairs))
-    return pairs, False
+    return pairs, False, lists and not named
 
 # %% ../nbs/course/09_inference.ipynb #merge-texts
 def merge_texts(
@@ -364,6 +375,7 @@ class QuestionAnsweringPipeline(Pipeline):
     _load_tokenizer = True
     _load_processor = _load_feature_extractor = False
     _load_image_processor = _load_video_processor = False
+    handle_impossible_answer = False  # read by programs that were written for the old one
 
     def __init__(
         self,
@@ -414,15 +426,18 @@ class QuestionAnsweringPipeline(Pipeline):
     ) -> dict | list | Iterator:  # {score, start, end, answer}; a list of them for many
         "Ask, in every form that transformers 4.57 took."
         batch_size = batch_size or self.batch_size
-        options = old_options(self.options | take_options(arguments))
-        pairs, streamed = read_questions(args, arguments)
+        options = self._options(take_options(arguments))
+        pairs, streamed, listed = read_questions(args, arguments)
         self._sanitize_parameters(**arguments)
         if isinstance(pairs, DataRows):
             return AnswerStream(pairs, lambda: self._stream(pairs, options, batch_size))
         if streamed:
             return self._stream(pairs, options, batch_size)
         found = [a for chunk in chunks(pairs) for a in self._answers(chunk, options, batch_size)]
-        return found[0] if len(found) == 1 else found
+        return found[0] if len(found) == 1 and not listed else found
+
+    def _options(self, options: dict | None = None) -> AskOptions:
+        return old_options(self.options | (options or {}), self.tokenizer.model_max_length)
 
     def _stream(self, pairs, options: AskOptions, batch_size: int | None) -> Iterator[dict | list]:
         for chunk in chunks(pairs, most=batch_size or 1):  # who sends may wait for an answer
@@ -451,7 +466,7 @@ class QuestionAnsweringPipeline(Pipeline):
         options: AskOptions | None = None,  # None: those of the pipeline
     ) -> dict:  # "asked": questions with their windows
         "Cut windows."
-        return {"asked": self.answerer.prepare(pairs, options or old_options(self.options))}
+        return {"asked": self.answerer.prepare(pairs, options or self._options())}
 
     def _forward(self, inputs: dict, batch_size: int | None = None) -> dict:
         windows = [w for a in inputs["asked"] for w in a.windows]
@@ -464,7 +479,7 @@ class QuestionAnsweringPipeline(Pipeline):
         options: AskOptions | None = None,  # None: those of the pipeline
     ) -> list[dict | list]:  # per question an answer, or several
         "Choose as many spans per window as the old pipeline did, and merge equal texts."
-        options = options or old_options(self.options)
+        options = options or self._options()
         found = find_candidates(
             outputs["asked"],
             outputs["start"],
@@ -492,15 +507,25 @@ class QuestionAnsweringPipeline(Pipeline):
             save_settings(folder, null_threshold=threshold)
 
 # %% ../nbs/course/09_inference.ipynb #restore-pipeline
-_CLASS_HOMES = ("transformers", "transformers.pipelines")  # where the old class was imported from
+_CLASS_HOME = "transformers.pipelines.question_answering"  # the module of the old class
+_holders: list["RestoredPipeline"] = []  # the last of them to go leaves transformers as it was
+_lock = threading.RLock()
 
 
 class RestoredPipeline(ExitStack):
     "What `restore_pipeline` changed. In a `with` block, it is undone at the end."
 
     def undo(self) -> None:
-        "Leave transformers as it was. A second time, nothing happens."
+        "Leave transformers as it was, once nobody needs the task. A second time, nothing happens."
         self.close()
+
+    def __exit__(self, *raised):
+        with _lock:
+            if self in _holders:
+                _holders.remove(self)
+                if _holders:  # others go on: what there is to undo is theirs now
+                    _holders[-1].push(self.pop_all())
+            return super().__exit__(*raised)
 
     def put(
         self,
@@ -545,23 +570,35 @@ def _register() -> None:
 def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
     'Let `transformers.pipeline("question-answering", ...)` work again. Twice is as good as once.'
     restored = RestoredPipeline()
-    try:
-        tasks = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks
-        if TASK in tasks and tasks[TASK]["impl"] is QuestionAnsweringPipeline:
-            return restored  # whoever restored it first undoes it
-        restored.put(tasks, TASK)
-        restored.put(getattr(transformers.pipelines, "REMOVED_TASKS", {}), TASK)
-        _register()
-        for home in _CLASS_HOMES:  # `from transformers import QuestionAnsweringPipeline` works too
-            name = QuestionAnsweringPipeline.__name__
-            restored.put(vars(import_module(home)), name, QuestionAnsweringPipeline)
-    except Exception as e:
-        restored.undo()
-        raise RuntimeError(
-            f"transformers {transformers.__version__} keeps its pipelines in another way than "
-            "squadqa knows: use squadqa.inference.pipeline, which needs no list of theirs"
-        ) from e
+    with _lock:
+        try:
+            tasks = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks
+            if TASK not in tasks or tasks[TASK]["impl"] is not QuestionAnsweringPipeline:
+                restored.put(tasks, TASK)
+                restored.put(getattr(transformers.pipelines, "REMOVED_TASKS", {}), TASK)
+                _register()
+                _give_name_back(restored)
+        except Exception as e:
+            restored.undo()
+            raise RuntimeError(
+                f"transformers {transformers.__version__} keeps its pipelines in another way than "
+                "squadqa knows: use squadqa.inference.pipeline, which needs no list of theirs"
+            ) from e
+        _holders.append(restored)
     return restored
+
+
+def _give_name_back(restored: RestoredPipeline) -> None:
+    "`from transformers import QuestionAnsweringPipeline` works too, and from its own module"
+    name = QuestionAnsweringPipeline.__name__
+    # transformers may run its first lines twice: what a user holds is not always sys.modules's
+    homes = (transformers, import_module("transformers"), transformers.pipelines)
+    for home in homes:
+        if vars(home).get(name) is not QuestionAnsweringPipeline:
+            restored.put(vars(home), name, QuestionAnsweringPipeline)
+    module = ModuleType(_CLASS_HOME)
+    setattr(module, name, QuestionAnsweringPipeline)
+    restored.put(sys.modules, _CLASS_HOME, module)
 
 
 def pipeline(

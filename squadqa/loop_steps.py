@@ -202,7 +202,8 @@ def start_run(
     )
     _keep_weights_readable(accelerator)
     precision, size = accelerator.mixed_precision, plan.windows_per_step
-    identity = run_identity("accelerate", data, len(features), size, settings, precision, base)
+    about = (size, settings, precision, base, plain, tokenizer)
+    identity = run_identity("accelerate", data, len(features), *about)
     checkpoint = folder.start(identity)
     if checkpoint:
         load_checkpoint(run, checkpoint)

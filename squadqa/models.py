@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['MINILM_SHA256', 'PRESETS', 'MOST_LAYERS', 'file_sha256', 'offline_minilm', 'resolve_model', 'is_own_folder',
            'model_folder', 'check_name', 'check_weights', 'check_settings', 'read_settings', 'save_settings',
-           'read_adapter', 'check_base', 'check_adapter', 'require_fast', 'load_tokenizer', 'read_config', 'open_model',
-           'check_loaded', 'require_qa_head', 'load_model', 'max_tokens', 'check_fit']
+           'read_adapter', 'plain_adapter', 'check_base', 'check_adapter', 'require_fast', 'load_tokenizer',
+           'read_config', 'open_model', 'check_loaded', 'require_qa_head', 'load_model', 'reading_of', 'digest_weights',
+           'max_tokens', 'check_fit']
 
 # %% ../nbs/inside/models.ipynb #export-imports
+import hashlib
 import importlib.util
 import inspect
 import json
@@ -16,7 +18,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
@@ -399,6 +401,14 @@ def read_adapter(
     return about
 
 
+def plain_adapter(
+    about: dict,  # what peft says of an adapter
+) -> dict:  # only what changes its weights' meaning, without empty values
+    "The settings of a LoRA; sets, which have no order, as sorted lists."
+    found = {name: about[name] for name in _LORA_FIELDS if about.get(name)}
+    return {k: sorted(v) if isinstance(v, set) else v for k, v in found.items()}
+
+
 def check_base(
     name: str | Path | None,  # the model under an adapter, if it is known
     where: str,  # what to call the adapter in errors
@@ -779,6 +789,31 @@ def load_model(
         )
     model.name_or_path = model.config.name_or_path = resolve_model(name)
     return model
+
+# %% ../nbs/inside/models.ipynb #digests
+def reading_of(
+    tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
+) -> str:  # JSON, the same for tokenizers that read alike
+    "The way in which a tokenizer reads a text."
+    reading = json.loads(tokenizer.backend_tokenizer.to_str())
+    for name in ("truncation", "padding"):  # of the last call
+        reading.pop(name, None)
+    return json.dumps([reading, tokenizer.padding_side], sort_keys=True)
+
+
+def digest_weights(
+    weights: Iterable[tuple[str, torch.Tensor]],  # by name
+    *before: str,  # what belongs to the digest too
+) -> str:  # SHA-256, in hexadecimal
+    "Tell weights from others, by their names, shapes, kinds and values."
+    digest = hashlib.sha256()
+    for text in before:
+        digest.update(text.encode())
+    for name, values in weights:
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        flat = values.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 # %% ../nbs/inside/models.ipynb #check-fit
 def max_tokens(

@@ -55,7 +55,15 @@ from .examples import split_of
 from .files import parse_json, read_text
 from .hub import Push, model_card
 from .labeling import prepare_train_features
-from .models import check_adapter, check_fit, load_model, load_tokenizer
+from squadqa.models import (
+    check_adapter,
+    check_fit,
+    digest_weights,
+    load_model,
+    load_tokenizer,
+    plain_adapter,
+    reading_of,
+)
 from .processes import choose_precision, likely_device
 from .results import FineTuneResult, write_results
 
@@ -222,9 +230,20 @@ def training_arguments(
 
 # %% ../nbs/inside/training.ipynb #run-identity
 SAME = (
-    "learning_rate weight_decay max_length stride padding seed warmup_steps max_grad_norm".split()
+    "learning_rate weight_decay max_length stride padding pad_to_multiple_of seed warmup_steps "
+    "max_grad_norm".split()
 )
 MAY_CHANGE = ("dataloader_", "logging_", "log_", "run_name", "report_", "load_best", "metric_for")
+
+
+def _around_adapter(model: torch.nn.Module | None) -> dict:
+    "What a checkpoint of an adapter does not hold: its settings, and the weights below it"
+    changes = getattr(model, "peft_config", None)
+    if model is None or not changes:
+        return {}
+    told = {name: plain_adapter(change.to_dict()) for name, change in changes.items()}
+    fixed = [pair for pair in model.named_parameters() if not pair[1].requires_grad]
+    return {"adapter": told, "below": digest_weights(fixed)}
 
 
 def run_identity(
@@ -235,6 +254,8 @@ def run_identity(
     settings: Hyperparameters,  # of the run
     precision: str,  # "no", "fp16" or "bf16"
     base: str | None = None,  # name of the model that the run began with
+    model: torch.nn.Module | None = None,  # that learns, perhaps with an adapter
+    tokenizer: PreTrainedTokenizerBase | None = None,  # its tokenizer
 ) -> dict:  # values that json can write
     "What a checkpoint says about the run that wrote it."
     more = settings.training_args.items()
@@ -249,6 +270,8 @@ def run_identity(
         "best_by": best_by.removeprefix("eval_"),
         "data": data_digest(data),
         "windows": windows,
+        "reading": digest_weights([], reading_of(tokenizer)) if tokenizer else None,
+        **_around_adapter(model),
     }
     return json.loads(json.dumps(identity, default=str))
 
@@ -482,13 +505,15 @@ def run_training(
     precision = pick_precision(settings)
     size = windows_per_step(args)
     base = about.get("base_model")
-    identity = run_identity("trainer", data, windows, size, settings, precision, base)
+    parts = (trainer.model, trainer.processing_class)
+    identity = run_identity("trainer", data, windows, size, settings, precision, base, *parts)
     stop = StopOnInterrupt(trainer.accelerator)
     keeper = KeepWhole(folder, settings)
     trainer.add_callback(keeper)
     trainer.add_callback(stop)
     with stop.listening():
         checkpoint = folder.start(identity)
+        args.eval_on_start = args.eval_on_start and not checkpoint  # it was done then
         done = finished_result(checkpoint, args.max_steps) if checkpoint else None
         result = done or summarize_run(trainer, _train(trainer, checkpoint, keeper))
     trainer.model.eval()

@@ -88,7 +88,7 @@ def other_text(said: str, cell: dict) -> str | None:
     return None if now == shown else f"prints {now!r}, and the notebook shows {shown!r}"
 
 
-def run_in_this_process(path: Path, folder: str, report) -> None:
+def run_in_this_process(path: Path, folder: str, report, same: bool) -> None:
     """Run all code cells in IPython, as a kernel would; tell the first error, or None.
 
     What a notebook prints has to be what it shows, unless it was given numbers for a quick look.
@@ -107,8 +107,6 @@ def run_in_this_process(path: Path, folder: str, report) -> None:
     shell.display_trap.hook = lambda value: None  # results and pictures are not prints
     shell.display_pub = CapturingDisplayPublisher()
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
-    # what is printed is compared where the pages were made: on Linux, with the pinned versions
-    same = sys.platform == "linux" and not os.environ.get("SQUADQA_BOUNDS")
     compared = same and not any(QUICK.search(source(cell)) for cell in code)
     names = exercises(path)
     if names:
@@ -140,8 +138,10 @@ def run(path: Path, seconds: float = 300) -> float:
     start, context = time.perf_counter(), multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     report = context.Queue()
+    # what is printed is compared where the pages were made: on Linux, with the pinned versions
+    same = sys.platform == "linux" and not os.environ.get("SQUADQA_BOUNDS")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = context.Process(target=run_in_this_process, args=(path, folder, report))
+        process = context.Process(target=run_in_this_process, args=(path, folder, report, same))
         process.start()
         while True:
             try:

@@ -15,7 +15,12 @@ from conftest import tiny_config
 from datasets import DatasetDict
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
-from transformers import AutoModelForQuestionAnswering, BertForQuestionAnswering, Trainer
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    BertForQuestionAnswering,
+    Trainer,
+)
 
 from squadqa.adapters import add_adapter, pack_adapter
 from squadqa.arguments import RECIPES, choose_hyperparameters
@@ -323,6 +328,53 @@ def test_an_adapter_keeps_its_threshold_and_stands_over_a_whole_model(tiny_folde
     model.save_pretrained(whole)
     load_tokenizer(packed).save_pretrained(whole)
     add_adapter(load_model(whole), rank=2)
+
+
+@ENGINES
+def test_a_run_goes_on_with_its_own_tokenizer_and_adapter(engine, tiny_folder, few, tmp_path):
+    "What no checkpoint holds is told by digests: how texts are read, and the base of an adapter."
+    run, options = tmp_path / "run", RUN | {"evaluate_every": "no", "save_steps": 1}
+    engine(tiny_folder, few, run, max_steps=1, **options)
+    cased = AutoTokenizer.from_pretrained(tiny_folder, do_lower_case=False)
+    with pytest.raises(ValueError, match="checkpoint-1 was written with another tokenizer"):
+        engine(tiny_folder, few, run, max_steps=2, resume=True, tokenizer=cased, **options)
+    engine(tiny_folder, few, run, max_steps=2, resume=True, **options)
+
+
+def test_a_run_goes_on_with_the_settings_it_began_with(tiny_folder, few, tmp_path):
+    options = RUN | {"evaluate_every": "no", "save_steps": 1, "max_steps": 1}
+    fine_tune(tiny_folder, few, tmp_path / "run", lr_scheduler_type="cosine", **options)
+    with pytest.raises(ValueError, match="lr_scheduler_type='cosine', this run has None"):
+        fine_tune(tiny_folder, few, tmp_path / "run", resume=True, **options | {"max_steps": 2})
+
+
+def test_an_adapter_goes_on_over_its_own_base(tiny_folder, few, tmp_path):
+    pytest.importorskip("peft")
+    options = RUN | {"evaluate_every": "no", "save_steps": 1}
+
+    def go_on(alpha=2, steps=2, shift=0.0, **more):
+        torch.manual_seed(0)
+        model = load_model(tiny_folder)
+        with torch.no_grad():
+            next(model.parameters()).add_(shift)
+        adapted = add_adapter(model, rank=2, alpha=alpha)
+        tokenizer = load_tokenizer(tiny_folder)
+        place = tmp_path / "run"
+        fine_tune(adapted, few, place, tokenizer=tokenizer, max_steps=steps, **options | more)
+
+    go_on(steps=1)
+    with pytest.raises(ValueError, match="written with adapter="):
+        go_on(alpha=64, resume=True)
+    with pytest.raises(ValueError, match="other weights below its adapter"):
+        go_on(shift=0.1, resume=True)
+    go_on(resume=True)
+
+
+def test_what_was_evaluated_at_the_start_is_not_evaluated_again(tiny_folder, few, tmp_path):
+    options = RUN | {"evaluate_every": 1, "eval_on_start": True}
+    fine_tune(tiny_folder, few, tmp_path / "run", max_steps=1, **options)
+    result = fine_tune(tiny_folder, few, tmp_path / "run", max_steps=2, resume=True, **options)
+    assert [row["step"] for row in result.history if "f1" in row] == [0, 1, 2]
 
 
 def test_pairs_are_two_texts(tiny_folder):

@@ -281,6 +281,7 @@ def test_what_must_be_the_same_to_resume(small_data):
         dict(weight_decay=0),
         dict(warmup_steps=5),
         dict(lr_scheduler_type="cosine"),
+        dict(pad_to_multiple_of=64),
         dict(together=16),
         dict(base="starter"),
     ):

@@ -170,6 +170,7 @@ def test_the_best_weights_must_be_whole_too(tmp_path, caplog):
         ({"windows": 11}, "windows=10, this run has 11"),
         ({"data": "77"}, "other data"),
         ({"engine": "accelerate"}, "another engine: continue it with fine_tune"),
+        ({"lr_scheduler_type": "cosine"}, "lr_scheduler_type=None, this run has 'cosine'"),
     ],
 )
 def test_another_run_is_refused(change, words, run):
@@ -177,6 +178,16 @@ def test_another_run_is_refused(change, words, run):
     check_same_run(checkpoint, IDENTITY)
     with pytest.raises(ValueError, match=words):
         check_same_run(checkpoint, IDENTITY | change)
+
+
+def test_what_only_the_checkpoint_tells_counts_too(run):
+    checkpoint, more = run / "checkpoint-15", {"lr_scheduler_type": "cosine", "reading": "a"}
+    seal_checkpoint(checkpoint, IDENTITY | more)
+    with pytest.raises(ValueError, match="lr_scheduler_type='cosine', this run has None"):
+        check_same_run(checkpoint, IDENTITY | {"reading": "a"})
+    with pytest.raises(ValueError, match="another tokenizer"):
+        check_same_run(checkpoint, IDENTITY | more | {"reading": "b"})
+    check_same_run(run / "checkpoint-10", IDENTITY | {"reading": "b"})  # older ones do not tell it
 
 
 @pytest.mark.parametrize("error", [KeyError("history"), RuntimeError("PytorchStreamReader\nC++")])
@@ -268,24 +279,50 @@ def test_a_kill_between_two_files(number, config, run):
     assert content(run) == before
 
 
+def kill_at_deletion(number):
+    "Of a file in a folder: the system chooses which one goes first."
+    real, calls = os.unlink, []
+
+    def unlink(path, **options):
+        calls.append(path)
+        if len(calls) == number:
+            os._exit(9)
+        real(path, **options)
+
+    os.unlink = unlink
+
+
 @pytest.mark.parametrize("config", KINDS)
-def test_a_kill_after_the_exchange_keeps_the_new_model(config, run, monkeypatch):
+@pytest.mark.parametrize("number", range(1, 5))
+def test_a_kill_after_the_exchange_keeps_the_new_model(number, config, run, tmp_path):
     (run / "config.json").rename(run / config)
-    real = shutil.rmtree
+    write_model(shutil.copytree(run, tmp_path / "undisturbed"), config)
 
     def dies():
-        def rmtree(path, **options):
-            if path.name == ".replaced":
-                os._exit(9)
-            real(path, **options)
-
-        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        kill_at_deletion(number)
         write_model(run, config)
 
     killed(dies)
-    with open_run(run, resume=True):
-        pass
-    assert (run / config).read_text() == f"new {config}" and not (run / ".replaced").exists()
+    for _ in range(2):
+        with open_run(run, resume=True):
+            pass
+        assert content(run) == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_kill_while_an_earlier_run_is_thrown_away(number, run):
+    def dies():
+        with open_run(run, overwrite=True) as folder:
+            folder.start(IDENTITY)
+            made = write_checkpoint(run, 2)
+            kill_at_deletion(number)
+            folder.checkpoint_is_written(made, keep=2, best_step=None)
+
+    killed(dies)
+    for _ in range(2):
+        with open_run(run, resume=True) as folder:
+            assert folder.start(IDENTITY) == run / "checkpoint-2"
+        assert names(run) == ["checkpoint-2", "notes.txt"]
 
 
 @pytest.mark.parametrize("number", range(1, 8))

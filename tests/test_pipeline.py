@@ -74,6 +74,20 @@ def test_twice_is_as_good_as_once(tiny_folder):
     assert transformers.pipeline(TASK, model=str(tiny_folder))(Q, C)["answer"]
 
 
+def test_the_last_one_who_needs_it_undoes_it(restored):
+    "In whatever order they go: libraries of one program do not know each other."
+    restored.undo()
+    first, second = restore_pipeline(), restore_pipeline()
+    first.undo()
+    assert TASK in PIPELINE_REGISTRY.supported_tasks
+    with restore_pipeline():
+        second.undo()
+        assert TASK in PIPELINE_REGISTRY.supported_tasks
+        first.undo()
+    assert TASK not in PIPELINE_REGISTRY.supported_tasks
+    assert not hasattr(transformers, "QuestionAnsweringPipeline")
+
+
 def test_another_pipeline_of_that_name_comes_back(restored):
     restored.undo()
     mine = {"impl": object, "pt": ()}
