@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from squadqa.bulk import open_part, run_settings
 from squadqa.checkpoints import SEAL
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model
+from squadqa.export import export_model
 from squadqa.inference import AskOptions, QuestionAnswerer
 from squadqa.models import load_model, load_tokenizer
 
@@ -276,6 +278,24 @@ def test_weights_of_pytorch_are_let_go(backend, asked, folder, monkeypatch):
     model = load_model(folder)
     again = QuestionAnswerer(model, load_tokenizer(folder), backend=backend)
     assert again.model is model and model.device.type == "cpu"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_answerer_goes_to_other_processes(backend, asked):
+    qa = asked[backend]
+    for other in (copy.deepcopy(qa), pickle.loads(pickle.dumps(qa))):
+        assert other.engine is not qa.engine
+        assert other("Who slept?", CONTEXT) == qa("Who slept?", CONTEXT)
+
+
+def test_the_fingerprint_of_an_export_tells_how_it_reads(folder, tmp_path):
+    "A changed tokenizer is another model, as it is for a folder of PyTorch's."
+    out = export_model(folder, tmp_path / "out")
+    before = QuestionAnswerer(out, backend="onnx").fingerprint
+    assert before == QuestionAnswerer(out, backend="onnx").fingerprint
+    path = out / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_lower_case": False}))
+    assert QuestionAnswerer(out, backend="onnx").fingerprint != before
 
 
 def test_what_the_libraries_say_of_themselves(asked):

@@ -442,6 +442,15 @@ def test_long_questions_let_windows_overlap_less(tiny):
         assert {b - a for a, b in zip(begins, begins[1:])} == {room - stride}
 
 
+def test_the_usual_stride_gives_way_to_short_windows(tiny):
+    context = "The cat waited on the quay since noon. " * 30
+    assert tiny("Who?", context, max_seq_len=64) == tiny(
+        "Who?", context, max_seq_len=64, doc_stride=32
+    )
+    with pytest.raises(ValueError, match="stride=62 leaves nothing new"):
+        tiny("Who?", context, max_seq_len=64, doc_stride=62)
+
+
 def test_models_that_read_less_than_a_window(minilm):
     set_seed(0)
     answerer = QuestionAnswerer(

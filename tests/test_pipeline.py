@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import ROOT
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import KeyDataset
@@ -129,12 +132,31 @@ def test_a_transformers_that_changed_is_one_sentence(change, restored, monkeypat
 def test_the_class_has_its_name_back(restored, pipe):
     from transformers import QuestionAnsweringPipeline as named
     from transformers.pipelines import QuestionAnsweringPipeline as in_pipelines
+    from transformers.pipelines.question_answering import QuestionAnsweringPipeline as own
 
-    assert named is in_pipelines is QuestionAnsweringPipeline and isinstance(pipe, named)
+    assert named is in_pipelines is own is QuestionAnsweringPipeline and isinstance(pipe, named)
     restored.undo()
-    for home in ("transformers", "transformers.pipelines"):
-        with pytest.raises(ImportError, match="QuestionAnsweringPipeline"):
+    for home in (
+        "transformers",
+        "transformers.pipelines",
+        "transformers.pipelines.question_answering",
+    ):
+        with pytest.raises(ImportError, match="QuestionAnsweringPipeline|question_answering"):
             exec(f"from {home} import QuestionAnsweringPipeline")
+
+
+def test_the_name_comes_back_where_transformers_was_imported_first():
+    "Its first lines may run twice, and then a program holds another module than sys.modules."
+    code = """
+import transformers
+from squadqa.inference import QuestionAnsweringPipeline, restore_pipeline
+with restore_pipeline():
+    assert transformers.QuestionAnsweringPipeline is QuestionAnsweringPipeline
+    from transformers import QuestionAnsweringPipeline as named
+    assert named is QuestionAnsweringPipeline
+assert not hasattr(transformers, "QuestionAnsweringPipeline")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 # Every form of a call
@@ -186,6 +208,26 @@ def test_many_questions_give_a_list(form, pipe):
     assert isinstance(found, list) and len(found) == 2 and all(map(is_answer, found))
     assert all(f["answer"] == one["answer"] for f in found)
     assert pipe([]) == []
+
+
+def test_a_dictionary_of_lists_gives_a_list_even_of_one(pipe):
+    lists = {"question": [Q], "context": [C]}
+    assert pipe(lists) == pipe(data=lists) == pipe(X=lists) == [pipe(Q, C)]
+
+
+def test_the_usual_stride_is_half_a_window(tiny_folder, pipe):
+    "Where the tokenizer allows fewer tokens than usual, windows are shorter, as they were."
+    short = AutoTokenizer.from_pretrained(tiny_folder, model_max_length=160)
+    other = transformers.pipeline(TASK, model=pipe.model, tokenizer=short, device="cpu")
+    long = " ".join(f"In year {n} the keeper counted {3 * n} seals." for n in range(100))
+    cut = [p.preprocess([(Q, long)])["asked"][0].windows for p in (other, pipe)]
+    asked = pipe(question=Q, context=long, max_seq_len=160)
+    assert other(Q, long) == asked
+    assert len(cut[0]) < 4 * len(cut[1])  # with a stride of 128 they would be ten times as many
+
+
+def test_programs_may_ask_whether_silence_is_allowed(pipe):
+    assert pipe.handle_impossible_answer is False
 
 
 def test_streams_are_read_as_they_are_needed(pipe):
