@@ -21,8 +21,8 @@ def section(place: str) -> str:
 
 
 def quotes(place: str) -> list[str]:
-    "What stands between backticks in a section."
-    return re.findall(r"`([^`]+)`", section(place))
+    "What stands between single backticks in a section."
+    return re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", section(place), flags=re.M | re.S))
 
 
 def windows(minilm, question=QUESTION, **options):
