@@ -93,7 +93,8 @@ def _print(text: str):
         raise ValueError(f"standard output cannot be written: {e.strerror}") from None
 
 # %% ../nbs/inside/cli.ipynb #data-argument
-TABLE_OPTIONS = ("layout", "label", "utf16", "unclear", "not_found", "no_answer")  # of `convert`
+# Of `convert`
+TABLE_OPTIONS = ("layout", "label", "object_name", "utf16", "unclear", "not_found", "no_answer")
 
 
 def data_source(
@@ -802,6 +803,11 @@ def _add_table(parser) -> None:
         help="a table (.csv, .jsonl, .parquet, .json), or what an annotation tool exports",
     )
     add("--label", help="of the spans that are answers (label-studio, doccano)")
+    add(
+        "--object-name",
+        metavar="NAME",
+        help="to_name of the spans in the context, if there are others (label-studio)",
+    )
     add(
         "--utf16",
         type=_yes_or_no,

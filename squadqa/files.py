@@ -400,11 +400,13 @@ def _jsonl_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterato
 def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
     "The rows of a table as lists of texts, each with the number of its first line"
     ended = ""  # how the line ends that was read last: a cell in quotes goes over several
+    head = ""  # the line with the names of the columns
 
     def lines() -> Iterator[str]:
-        nonlocal ended
+        nonlocal ended, head
         for line in _lines(path, ""):
             ended = line[len(line.rstrip("\r\n")) :]
+            head = head or line.rstrip("\r\n")
             yield line
 
     csv.field_size_limit(2**31 - 1)  # a context may be of any length
@@ -422,13 +424,20 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield first, cells
             first = reader.line_num + 1
     except csv.Error as e:
-        raise ValueError(
-            f"{path}, line {reader.line_num}: {e}; in .jsonl no text needs quotes of its own"
-        ) from None
+        at = f"{path}, line {reader.line_num}"
+        if hint := separator_hint(head.split(",")):
+            raise ValueError(f"{at}: {e} (the columns are {shown(head)}{hint})") from None
+        raise ValueError(f"{at}: {e}; in .jsonl no text needs quotes of its own") from None
 
 
 def _csv_names(path: Path, header: list[str]) -> list[str]:
     "The names of the columns, without the empty ones that spreadsheets write behind them"
+    note = ",".join(header)
+    if note.lower().startswith("sep=") and len(note) <= len("sep=,"):
+        raise ValueError(
+            f"{path}: the first line, {note!r}, tells Excel what separates the cells, and names no "
+            "column: save the file with commas and without this line"
+        )
     names = header[: max((i for i, name in enumerate(header, 1) if name.strip()), default=0)]
     if len(header) > 1 and not names:
         raise ValueError(f"{path}: the first line names no column")
@@ -446,10 +455,10 @@ def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[
     for line, cells in rows:
         more = cells[len(names) :]  # beyond the last name spreadsheets may write empty cells
         if any(cell.strip() for cell in more) or len(cells) > len(header):
-            raise ValueError(
-                f"{path}, line {line} has more cells than there are columns: "
-                f"{shown(more)}; a text with a comma needs quotes around it"
-            )
+            at = f"{path}, line {line} has more cells than there are columns"
+            if hint := separator_hint(names):
+                raise ValueError(f"{at} (they are {shown(names[0])}{hint})")
+            raise ValueError(f"{at}: {shown(more)}; a text with a comma needs quotes around it")
         if any(cells):  # spreadsheets may write rows of empty cells, too
             yield Row(f"{path}, line {line}", dict(zip_longest(names, cells[: len(names)])))
 

@@ -568,7 +568,7 @@ def _register() -> None:
 
 
 def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
-    'Let `transformers.pipeline("question-answering", ...)` work again, until all who asked have undone it.'
+    'Let `transformers.pipeline("question-answering", ...)` work again, until it is undone.'
     restored = RestoredPipeline()
     with _lock:
         try:

@@ -10,13 +10,17 @@ __all__ = ['FOLDS', 'USUAL', 'CHOICE_OF', 'WAYS_OUT', 'SPAN_KEYS', 'LAYOUTS', 'f
 
 # %% ../nbs/further/own_data.ipynb #export-imports
 import os
+import re
 import unicodedata
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import Dataset, DatasetDict
 
@@ -75,27 +79,51 @@ def _near_miss(context: str, text: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=16)
+def _two_units(context: str) -> list[int]:
+    "Where the characters of two UTF-16 units start, counted in units"
+    found = re.finditer("[\U00010000-\U0010ffff]", context)
+    return [match.start() + n for n, match in enumerate(found)]
+
+
+def _fits(context: str, text: str, start: int) -> bool:
+    "Does the answer stand there when every character counts as one?"
+    return start >= 0 and context.startswith(text, start)
+
+
 def _fits_in_utf16(context: str, text: str, start: int) -> int | None:
     "The start in characters, if the answer stands there when emoji count as two"
-    try:
-        found = from_utf16(context, start)
-    except ValueError:
-        return None
-    return found if context.startswith(text, found) else None
+    wide = _two_units(context)
+    before = bisect_left(wide, start)
+    if before and wide[before - 1] == start - 1:
+        return None  # inside of a character
+    return start - before if _fits(context, text, start - before) else None
+
+
+def _started(context: str, text: str, start: int, utf16: bool | None) -> tuple | None:
+    "What `locate` returns where the answer stands at its start, counted in one way or the other"
+    fits, found = _fits(context, text, start), _fits_in_utf16(context, text, start)
+    if fits and utf16 is None and found not in (None, start):
+        message = (
+            f"the answer {shown(text)} is at {start} if an emoji counts as one, and at {found} if "
+            "it counts as two, and the file has starts of both kinds"
+        )
+        return start, "answer_start_fits_twice", message
+    if fits and (not utf16 or found in (None, start)):
+        return start, "", ""
+    return None if found is None else (found, "utf16", "")
 
 
 def locate(
     context: str,
     text: str,  # an answer, not empty
     start: int | None = None,  # where it is said to start, in characters; None: nothing is said
+    # Is a start that fits in both ways counted in UTF-16 units? None: it is a problem
+    utf16: bool | None = False,
 ) -> tuple[int | None, str, str]:  # start (None: nowhere), kind of problem ("": none), message
     "Find the one place of an answer, or say why there is none; then the start is a proposal."
-    if start is not None:
-        if start >= 0 and context.startswith(text, start):
-            return start, "", ""
-        found = _fits_in_utf16(context, text, start)
-        if found is not None:
-            return found, "utf16", ""
+    if start is not None and (found := _started(context, text, start, utf16)):
+        return found
     places = find_answers(context, text)
     if not places:
         message = (
@@ -105,7 +133,8 @@ def locate(
     at = ", ".join(map(str, places[:5])) + (" ..." if len(places) > 5 else "")
     if start is not None:
         message = f"the answer {shown(text)} is not at {start} but at {at}"
-        return min(places, key=lambda i: abs(i - start)), "answer_start_wrong", message
+        near = start - bisect_left(_two_units(context), start) if utf16 else start
+        return min(places, key=lambda i: abs(i - near)), "answer_start_wrong", message
     if len(places) > 1:
         message = f"the answer {shown(text)} occurs {len(places)} times: at {at}"
         return places[0], "answer_found_more_than_once", message
@@ -273,6 +302,7 @@ class Draft:
     answers: list[tuple[str, int | None]] | None
     title: str = ""
     annotated: bool = True  # False: nobody has looked at it yet
+    in_characters: bool = False  # True: starts that fit count characters, whatever others do
 
     def __post_init__(self):
         for name in ("question", "context"):
@@ -377,6 +407,7 @@ class Choices:
 CHOICE_OF = {
     "answer_found_more_than_once": "unclear",
     "answer_start_wrong": "unclear",
+    "answer_start_fits_twice": "unclear",
     "answer_not_in_context": "not_found",
     "answer_empty": "no_answer",
     "not_annotated": "no_answer",
@@ -389,6 +420,9 @@ WAYS_OUT = {
     'not_found="skip" (--not-found skip)',
     "no_answer": "write an answer, or make them unanswerable questions with "
     'no_answer="keep" (--no-answer keep), or leave them out with "skip"',
+    "answer_start_fits_twice": "count all starts of the file in characters, or take those "
+    'in doubt as they are with unclear="first" (--unclear first), or leave such examples out with '
+    '"skip"',
     "not_annotated": 'annotate them, or leave them out with no_answer="skip" (--no-answer skip)',
 }  # who decides, or a kind with a way out of its own -> what to do
 
@@ -460,7 +494,22 @@ def _doubt(draft: Draft, kind: str, message: str, choices: Choices, report: Impo
     return choice
 
 
-def _settle(draft: Draft, choices: Choices, report: ImportReport) -> dict | None:
+def _counts_utf16(drafts: list[Draft]) -> bool | None:
+    "Does a file count an emoji as two, where that makes a difference? None: both ways occur"
+    one = two = False
+    for draft in drafts:
+        for text, start in draft.answers or ():
+            if start is not None and not draft.in_characters:
+                fits = _fits(draft.context, text, start)
+                found = _fits_in_utf16(draft.context, text, start)
+                one = one or fits and found is None
+                two = two or not fits and found is not None
+    return two and (None if one else True)
+
+
+def _settle(
+    draft: Draft, choices: Choices, report: ImportReport, utf16: bool | None
+) -> dict | None:
     "The answers of one question as two lists; None: leave the example out"
     if not draft.annotated:
         _doubt(draft, "not_annotated", "nobody has annotated it", choices, report)
@@ -471,7 +520,9 @@ def _settle(draft: Draft, choices: Choices, report: ImportReport) -> dict | None
     answers: dict[str, list] = {"text": [], "answer_start": []}
     keep = True
     for text, said in draft.answers:
-        start, kind, message = locate(draft.context, text, said)
+        start, kind, message = locate(
+            draft.context, text, said, False if draft.in_characters else utf16
+        )
         if kind in CHOICE_OF:
             keep = _doubt(draft, kind, message, choices, report) == "first" and keep
         report.utf16 += kind == "utf16"
@@ -489,9 +540,10 @@ def finish(
     "Give every answer its place, and make examples. Undecided rows are a `ValueError`."
     together = gather(drafts)
     report = ImportReport(rows=len(drafts), gathered=len(drafts) - len(together))
+    utf16 = _counts_utf16(together)
     examples = []
     for draft in together:
-        answers = _settle(draft, choices, report)
+        answers = _settle(draft, choices, report, utf16)
         if answers is None:
             report.left_out.append(draft.id)
             continue
@@ -542,13 +594,9 @@ def _objects(parent: dict, key: str, at: str) -> Iterator[tuple[str, dict]]:
         yield place, child
 
 
-def _with_spans(
-    pairs: list[tuple[Draft, list]],  # a draft, and label, text and start of each of its spans
-    label: str | None,  # of spans that are answers; None: there is only one label
-    where: str,
-) -> list[Draft]:
-    "Drafts with the spans that are answers"
-    labels = sorted({name for _, spans in pairs for name, *_ in spans if name is not None})
+def _check_label(label: str | None, labels: Iterable[str], where: str) -> None:
+    "A label that is named must be there, and where there are several, one must be named"
+    labels = sorted(labels)
     if label is not None and label not in labels and labels:
         raise ValueError(f"{where} has no label {label!r} (it has: {', '.join(labels)})")
     if label is None and len(labels) > 1:
@@ -556,6 +604,16 @@ def _with_spans(
             f"{where} has spans with the labels {', '.join(labels)}: "
             "say which are answers with label=... (--label)"
         )
+
+
+def _with_spans(
+    pairs: list[tuple[Draft, list]],  # a draft, and label, text and start of each of its spans
+    label: str | None,  # of spans that are answers; None: there is only one label
+    where: str,
+) -> list[Draft]:
+    "Drafts with the spans that are answers"
+    labels = {name for _, spans in pairs for name, *_ in spans if name is not None}
+    _check_label(label, labels, where)
     drafts = []
     for draft, spans in pairs:
         answers = [
@@ -594,9 +652,26 @@ def _studio_start(context: str, text: str, start: int | None) -> int | None:
     return start
 
 
-def _studio_spans(task: dict, context: str, at: str, field: str) -> tuple[list, bool]:
-    """Label, text and start of each span that was marked in a task's context, the field of this
-    name; has anybody looked at it?"""
+class _Mark(NamedTuple):
+    "What somebody marked in a task of Label Studio"
+
+    at: str
+    object: str | None  # the name of the tag that showed the text
+    labels: list[str]
+    value: dict  # start, end and perhaps text
+
+    def spans(self, context: str) -> list[tuple]:
+        "Label, text and start, once for each label"
+        text, start = self.value.get("text"), _as_start(self.value["start"], self.at)
+        if isinstance(text, str):
+            span = text, _studio_start(context, text, start)
+        else:
+            span = _span(context, start, self.value.get("end"), self.at, utf16=True)
+        return [(name, *span) for name in self.labels or (None,)]
+
+
+def _studio_marks(task: dict, at: str) -> tuple[list[_Mark], bool]:
+    "What was marked in a task; has anybody looked at it?"
     key = "annotations" if "annotations" in task else "completions"
     found, annotated = [], False
     for at_annotation, annotation in _objects(task, key, at):
@@ -607,18 +682,51 @@ def _studio_spans(task: dict, context: str, at: str, field: str) -> tuple[list, 
             value = take(result, "value", dict, at_result, default={})
             if "start" not in value:
                 continue  # a choice or a comment
-            if str(result.get("to_name", field)) in task["data"].keys() - {field}:
-                continue  # marked in the question, for example
             labels = take(value, "labels", list, at_result, default=[]) or take(
                 value, "hypertextlabels", list, at_result, default=[]
             )
-            span = value.get("text"), _as_start(value["start"], at_result)
-            if isinstance(span[0], str):
-                span = span[0], _studio_start(context, *span)
-            else:
-                span = _span(context, value["start"], value.get("end"), at_result, utf16=True)
-            found += [(name if name is None else str(name), *span) for name in labels or [None]]
+            labels = [str(name) for name in labels if name is not None]
+            name = result.get("to_name")
+            found.append(_Mark(at_result, None if name is None else str(name), labels, value))
     return found, annotated
+
+
+def _answer_marks(pairs: list[tuple[Draft, list[_Mark]]], label: str | None, where: str) -> list:
+    "Only marks with the label; beside marks with labels, one without is a rating or a remark"
+    labels = {name for _, marks in pairs for mark in marks for name in mark.labels}
+    if label is not None:
+        _check_label(label, labels, where)
+
+    def counts(mark: _Mark) -> bool:
+        return bool(mark.labels) if label is None else label in mark.labels
+
+    return [(draft, [m for m in marks if not labels or counts(m)]) for draft, marks in pairs]
+
+
+def _context_object(
+    pairs: list[tuple[Draft, list[_Mark]]],
+    object_name: str | None,  # as the user says
+    columns: list[str],  # fields that hold the contexts
+    others: set[str],  # the other fields of the data
+    where: str,
+) -> str | None:  # None: no mark tells an object
+    "The name of the tag that showed the context"
+    found = {mark.object for _, marks in pairs for mark in marks}
+    names = sorted(name for name in found if name is not None)
+    if object_name is not None and object_name not in names and names:
+        raise ValueError(f"{where} has no spans in {object_name!r} (it has: {', '.join(names)})")
+    if object_name is not None or not names:
+        return object_name
+    own = [name for name in names if name in columns and name not in others]
+    if not own and len(names) == 1 and names[0] not in others:
+        own = names
+    if len(own) != 1:
+        raise ValueError(
+            f"{where} has spans in {' and '.join(names)} (to_name), and the context is in the data "
+            f"as {' or '.join(columns)}: say which of the tags showed the context with "
+            "object_name=... (--object-name)"
+        )
+    return own[0]
 
 
 def from_label_studio(
@@ -626,6 +734,9 @@ def from_label_studio(
     columns: Columns = Columns(),  # names of question, context, id and title in a task's data
     where: str = "the export",  # what to call it in errors
     label: str | None = None,  # of spans that are answers; may be left out if there is only one
+    # `to_name` of the spans in the context; may be left out if there is only one, or if one is
+    # called like the context's field
+    object_name: str | None = None,
 ) -> list[Draft]:  # one per task
     """Read an export of Label Studio.
 
@@ -634,7 +745,9 @@ def from_label_studio(
     holds `start`, `end` (exclusive), `text` and `labels`. Several annotations give several answers;
     cancelled ones do not count. Starts are counted as JavaScript does, and are translated.
     """
-    pairs = []
+    pairs: list[tuple[Draft, list[_Mark]]] = []
+    contexts: dict[str, None] = {}  # names of the fields, in order
+    others: set[str] = set()
     for n, row in enumerate(place_rows(tasks, where)):
         task = row.values
         number = task.get("id", n)
@@ -647,9 +760,17 @@ def from_label_studio(
         column = choose_columns(columns, task["data"], at, needed=("question", "context"))
         cell = {role: task["data"][name] for role, name in column.items()}
         draft = _draft(at, cell, id=number)
-        spans, annotated = _studio_spans(task, draft.context, at, column["context"])
-        pairs.append((replace(draft, annotated=annotated), spans))
-    return _with_spans(pairs, label, where)
+        marks, annotated = _studio_marks(task, at)
+        pairs.append((replace(draft, annotated=annotated, in_characters=True), marks))
+        contexts[column["context"]] = None
+        others |= task["data"].keys() - {column["context"]}
+    pairs = _answer_marks(pairs, label, where)
+    shows = _context_object(pairs, object_name, list(contexts), others, where)
+    found = []
+    for draft, marks in pairs:
+        marks = [mark for mark in marks if mark.object in (None, shows)]
+        found.append((draft, [span for mark in marks for span in mark.spans(draft.context)]))
+    return _with_spans(found, label, where)
 
 # %% ../nbs/further/own_data.ipynb #from-doccano
 # Where doccano's versions keep what was marked or written
@@ -794,12 +915,13 @@ LAYOUTS = {
 }  # layout -> how names of such files end
 
 
-def _check_effect(layout: str, columns: Columns, label: str | None, utf16: bool | None) -> None:
+def _check_effect(layout: str, columns: Columns, label, utf16, object_name) -> None:
     "An option that a layout does not look at was meant for another"
     tools = ("label-studio", "doccano")
     for name, given, layouts in (
         ("label=... (--label)", label is not None, tools),
         ("utf16=... (--utf16)", utf16 is not None, ("doccano",)),
+        ("object_name=... (--object-name)", object_name is not None, ("label-studio",)),
         ("columns=... (--question-column ...)", columns != Columns(), ("table", *tools)),
     ):
         if given and layout not in layouts:
@@ -809,11 +931,11 @@ def _check_effect(layout: str, columns: Columns, label: str | None, utf16: bool 
             )
 
 
-def _drafts(path: Path, layout: str, columns: Columns, label, utf16) -> list[Draft]:
+def _drafts(path: Path, layout: str, columns: Columns, label, utf16, object_name) -> list[Draft]:
     "Read a file in one of the layouts"
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
-    _check_effect(layout, columns, label, utf16)
+    _check_effect(layout, columns, label, utf16, object_name)
     path, where = input_file(path), str(path)
     if path.suffix.lower() not in LAYOUTS[layout]:
         raise ValueError(
@@ -827,7 +949,7 @@ def _drafts(path: Path, layout: str, columns: Columns, label, utf16) -> list[Dra
     content = parse_json(read_text(path), where)
     if layout == "haystack":
         return from_haystack(content, where)
-    return from_label_studio(content, columns, where, label)
+    return from_label_studio(content, columns, where, label, object_name)
 
 
 def convert(
@@ -837,6 +959,7 @@ def convert(
     *,
     label: str | None = None,  # Label Studio and doccano: of spans that are answers
     utf16: bool | None = None,  # doccano: do emoji count as two?
+    object_name: str | None = None,  # Label Studio: `to_name` of the spans in the context
     **choices,  # unclear, not_found, no_answer: fields of `Choices`
 ) -> tuple[Dataset, ImportReport]:  # columns id, title, context, question, answers; and a report
     """Make examples out of a file of your own.
@@ -849,7 +972,8 @@ def convert(
         raise ValueError(f"there is no choice {', '.join(unknown)}; known are {', '.join(known)}")
     chosen = Choices(**choices)
     path = user_path(path)
-    return finish(_drafts(path, layout, columns, label, utf16), str(path), chosen)
+    drafts = _drafts(path, layout, columns, label, utf16, object_name)
+    return finish(drafts, str(path), chosen)
 
 
 def read_table(
@@ -868,7 +992,7 @@ def convert_file(
     columns: Columns = Columns(),  # what its columns are called
     *,
     overwrite: bool = False,  # the output, if it exists
-    **options,  # what `convert` takes: label, utf16, unclear, not_found, no_answer
+    **options,  # what `convert` takes: label, utf16, object_name, unclear and so on
 ) -> ImportReport:  # what became of the rows
     "From a file of your own to SQuAD json. Nothing is written if a row is in doubt."
     dataset, report = convert(source, layout, columns, **options)
@@ -886,7 +1010,7 @@ def load_tables(
     source: str | Path | dict,  # a file, a folder, or {"train": file, "validation": file}
     columns: Columns = Columns(),  # what their columns are called
     layout: str = "table",  # of all files
-    **options,  # what `convert` takes: label, utf16, unclear, not_found, no_answer
+    **options,  # what `convert` takes: label, utf16, object_name, unclear and so on
 ) -> tuple[DatasetDict, dict[str, ImportReport]]:  # splits, and a report for each
     "`load_squad` for files with other names of columns, or in another layout."
     files = source if isinstance(source, dict) else split_files(source)

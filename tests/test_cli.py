@@ -182,6 +182,24 @@ def test_convert_then_check(squadqa, tmp_path):
     assert squadqa(*words, "--unclear", "first", "--overwrite", "--json").values["output"]
 
 
+def test_convert_asks_which_tag_showed_the_context(squadqa, tmp_path):
+    values = [("q", 0, 5), ("t", 14, 18)]
+    results = [
+        {"to_name": name, "value": {"start": start, "end": end, "labels": ["Mark"]}}
+        for name, start, end in values
+    ]
+    data = {"text": "Ann met Bo in Rome.", "question": "Where did Bo go?"}
+    task = {"id": 1, "data": data, "annotations": [{"result": results}]}
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    words = ["convert", "a.json", "squad.json", "--layout", "label-studio"]
+    asked = squadqa(*words)
+    assert (
+        asked.code == 2 and "say which of the tags" in asked.err and "(--object-name)" in asked.err
+    )
+    assert squadqa(*words, "--object-name", "t").code == 0
+    assert '"Rome"' in (tmp_path / "squad.json").read_text()
+
+
 # Training
 
 

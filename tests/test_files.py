@@ -449,3 +449,41 @@ def test_a_word_is_no_truth_value(tmp_path):
         with pytest.raises(ValueError, match="(overwrite|resume)='no' must be True or False"):
             call()
     assert (tmp_path / "a.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "id;question;context\n1;Who?;Ann, who met Bo.\n",
+            "line 2 has more cells than there are columns .they are 'id;question;context', "
+            "which seem to be separated by ';': save it with commas",
+        ),
+        ("id\tquestion\n1\tWho, then?\n", r"line 2 has more .* separated by '\\t': save it with"),
+        (
+            '"id";"question"\n"1";"Who?"\n',
+            "line 1: ',' expected .* .the columns are .* separated by ';': save it with commas",
+        ),
+        ('id;question\n1;"Who?"\n"2";"Who, then?"\n', "line 3: ',' expected .* separated by ';'"),
+        ("id,a;b\n1,x,y\n", r"line 2 has more .*: \['y'\]; a text with a comma needs quotes"),
+        ('id,a;b\n"1"x,y\n', "line 2: ',' expected after '\"'; in .jsonl no text needs quotes"),
+        ("sep=,\nid,question\n1,Who?\n", "the first line, 'sep=,', tells Excel"),
+        (
+            "SEP=;\r\nid;question\r\n1;Who?\r\n",
+            "the first line, 'SEP=;', .* save the file with com",
+        ),
+        ("sep=\t\nid\tquestion\n1\tWho?\n", r"the first line, 'sep=\\t', .* without this line"),
+    ],
+)
+def test_another_separator_is_named(text, words, tmp_path):
+    (tmp_path / "a.csv").write_text(text, newline="")
+    with pytest.raises(ValueError, match=f"a.csv.*{words}"):
+        list(read_rows(tmp_path / "a.csv"))
+
+
+def test_a_single_column_may_hold_a_semicolon(tmp_path):
+    (tmp_path / "a.csv").write_text("who; when\nAnn\nBo\n")
+    assert [row.values for row in read_rows(tmp_path / "a.csv")] == [
+        {"who; when": "Ann"},
+        {"who; when": "Bo"},
+    ]

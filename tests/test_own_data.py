@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from squadqa.own_data import (
     Choices,
     Columns,
     Draft,
+    _counts_utf16,
     convert,
     convert_file,
     find_answers,
@@ -1140,3 +1142,178 @@ def test_what_doccano_keeps_in_meta_replaces_no_column():
     dataset, _ = finish(from_doccano([row]))
     assert dataset[0]["id"] == "1" and dataset[0]["context"] == "a cat sat"
     assert dataset[0]["answers"] == {"text": ["cat"], "answer_start": [2]}
+
+
+def studio_file(tasks, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    return tmp_path / "a.json"
+
+
+ROME_TASK = studio_task(
+    "Ann met Bo in Rome.",
+    ("q", 0, 5, None, ["Mark"]),
+    ("t", 14, 18, None, ["Mark"]),
+    question="Where did Bo go?",
+)
+
+
+def test_spans_in_the_question_are_not_cut_out_of_the_context(tmp_path):
+    "Where a tag is not called like its field, somebody has to say which shows the context."
+    file = studio_file([ROME_TASK], tmp_path)
+    words = (
+        r"a.json has spans in q and t \(to_name\), and the context is in the data as text: say .*"
+    )
+    for function in (convert, load_tables):
+        with pytest.raises(ValueError, match=words + r"object_name=... \(--object-name\)"):
+            function(file, layout="label-studio")
+    for how in ({"object_name": "t"}, {"object_name": "t", "label": "Mark"}):
+        dataset, report = convert(file, "label-studio", **how)
+        assert pairs(dataset[0]) == [("Rome", 14)] and report.ok
+    data, _ = load_tables(file, layout="label-studio", object_name="t")
+    assert pairs(data["train"][0]) == [("Rome", 14)]
+    with pytest.raises(ValueError, match=r"a.json has no spans in 'text' \(it has: q, t\)"):
+        convert(file, "label-studio", object_name="text")
+    with pytest.raises(ValueError, match="object_name=.* has no effect on the layout doccano"):
+        convert(file, "doccano", object_name="t")
+
+
+@pytest.mark.parametrize(
+    "spans, more, how, answers",
+    [
+        ([("text-1", "A")], {}, {}, [("Rome", 14)]),  # as in Label Studio's own example
+        ([(None, "A")], {}, {}, [("Rome", 14)]),
+        ([("text", "A"), ("q", "A")], {}, {}, [("Rome", 14)]),  # called like the context's field
+        ([("text", "A"), ("question", "B")], {}, {}, [("Rome", 14)]),
+        ([("t", "A"), ("q", "B")], {}, {"label": "A"}, [("Rome", 14)]),  # the label decides
+        (
+            [("question", "A")],
+            {},
+            {},
+            "spans in question .to_name., and the .* in the data as text:",
+        ),
+        ([("t", "A"), ("question", "A")], {}, {}, "spans in question and t .to_name."),
+        ([("t", "A"), ("q", "B")], {}, {}, "spans in q and t"),
+        ([("t", "A"), ("q", "B")], {}, {"label": "C"}, r"no label 'C' \(it has: A, B\)"),
+        (  # the tag is called like another field
+            [("text", "A")],
+            {"text": "A note.", "context": "Ann met Bo in Rome."},
+            {},
+            "spans in text .to_name., and the context is in the data as context: say",
+        ),
+        (
+            [("text", "A")],
+            {"text": "A note.", "context": "Ann met Bo in Rome."},
+            {"object_name": "text"},
+            [("Rome", 14)],
+        ),
+    ],
+)
+def test_which_tag_showed_the_context(spans, more, how, answers):
+    places = {"q": (0, 5), "question": (20, 30)}  # the latter is outside of the context
+    values = [(name, *places.get(name, (14, 18)), None, [label]) for name, label in spans]
+    tasks = [studio_task("Ann met Bo in Rome.", *values)]
+    tasks[0]["data"] |= more
+    for result in tasks[0]["annotations"][0]["result"]:
+        if result["to_name"] is None:
+            del result["to_name"]
+    if isinstance(answers, str):
+        with pytest.raises(ValueError, match=f"e.json has {answers}"):
+            from_label_studio(tasks, where="e.json", **how)
+    else:
+        assert from_label_studio(tasks, **how)[0].answers == answers
+
+
+def test_what_is_said_about_a_span_is_no_answer():
+    "Choices, ratings and remarks of a region repeat its start and its end."
+    span = {"start": 14, "end": 18, "text": "Rome"}
+    about = [span | {"choices": ["sure"]}, span | {"rating": 4}, span | {"text": ["a city"]}]
+    results = [{"to_name": "t", "value": value} for value in [*about, span | {"labels": ["A"]}]]
+    one = {"id": 1, "data": {"text": "Ann met Bo in Rome.", "question": "Where?"}}
+    one["annotations"] = [{"result": results}]
+    for label in (None, "A"):
+        assert from_label_studio([one], label=label)[0].answers == [("Rome", 14)]
+    results[-1]["value"].pop("labels")
+    one["annotations"] = [{"result": results[-1:]}]
+    assert from_label_studio([one])[0].answers == [("Rome", 14)]  # an export without labels
+
+
+PAID = "Hi 😀😀 Bo pays 5 5 5 5."  # Bo at 6, the 5s at 14, 16, 18 and 20
+
+
+def started(*answers, context=PAID):
+    return [
+        {"question": "q", "context": context, "answer": text, "answer_start": start}
+        for text, start in answers
+    ]
+
+
+def test_a_file_counts_an_emoji_in_one_way():
+    "Where some starts fit only in UTF-16 units, those that fit in both ways are in units, too."
+    rows = started(("Bo", 8), ("5", 18), ("Hi", 0), ("5", 22))
+    dataset, report = finish(table_drafts(rows))
+    assert [pairs(e) for e in dataset] == [[("Bo", 6)], [("5", 16)], [("Hi", 0)], [("5", 20)]]
+    assert report.utf16 == 3 and report.ok
+    squad = json.loads(haystack([example("a", PAID, "Who?", ("Bo", 8), ("5", 18))]))
+    assert pairs(finish(from_haystack(squad))[0][0]) == [("Bo", 6), ("5", 16)]
+    wrong = [*rows, *started(("5", 17))]  # in units, which is 15 in characters
+    dataset, _ = finish(table_drafts(wrong), choices=Choices(unclear="first"))
+    assert pairs(dataset[4]) == [("5", 14)]
+
+
+def test_starts_in_characters_are_taken_as_they_are():
+    for rows in (started(("Bo", 6), ("5", 18)), started(("5", 18)), started(("5", 18), ("x", 3))):
+        dataset, report = finish(table_drafts(rows), choices=Choices(not_found="skip"))
+        assert ("5", 18) in [pair for e in dataset for pair in pairs(e)] and report.utf16 == 0
+
+
+def test_starts_of_both_kinds_are_in_doubt():
+    rows = started(("Bo", 8), ("Bo", 6), ("5", 18), ("5", 14))
+    with pytest.raises(ValueError) as e:
+        finish(table_drafts(rows), "a.csv")
+    said = str(e.value)
+    for words in (
+        "a.csv: 1 answers need a decision",
+        "row 2 (id '2'): the answer '5' is at 18 if an emoji counts as one, and at 16 if it counts",
+        'unclear="first" (--unclear first)',
+    ):
+        assert words in said
+    dataset, report = finish(table_drafts(rows), choices=Choices(unclear="first"))
+    assert [pairs(e) for e in dataset] == [[("Bo", 6)], [("Bo", 6)], [("5", 18)], [("5", 14)]]
+    assert report.utf16 == 1 and report.problems == {"answer_start_fits_twice": 1}
+    dataset, report = finish(table_drafts(rows), choices=Choices(unclear="skip"))
+    assert dataset["id"][:] == ["0", "1", "3"] and report.left_out == ["2"]
+
+
+def test_label_studio_translates_each_place_once():
+    "A place that was translated fits in both ways again, and stays."
+    spans = [
+        ("text", 8, 10, "Bo", ["A"]),
+        ("text", 20, 21, "5", ["A"]),
+        ("text", 18, 19, None, ["A"]),
+    ]
+    (draft,) = from_label_studio([studio_task(PAID, *spans)])
+    dataset, report = finish([draft])
+    assert pairs(dataset[0]) == [("Bo", 6), ("5", 18), ("5", 16)] and report.utf16 == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("a🥐é", max_size=12), st.text("a🥐é", min_size=1, max_size=2), st.integers(-2, 30))
+def test_a_start_fits_in_utf16_where_from_utf16_says_so(context, text, start):
+    try:
+        place = from_utf16(context, start)
+    except ValueError:
+        place = None
+    found, kind, _ = locate(context, text, start, utf16=True)
+    if place is not None and context.startswith(text, place):
+        assert found == place and kind == ("utf16" if place != start else "")
+    else:
+        assert kind != "utf16"
+
+
+def test_counting_is_linear():
+    "Many answers in one long context with emoji"
+    context = "😀 and so on; " * 100_000
+    answers = [("😀", 13 * n) for n in range(100_000)]
+    began = time.perf_counter()
+    assert _counts_utf16([Draft("row 0", "a", "q", context, answers)]) is False
+    assert time.perf_counter() - began < 20  # each for itself, it takes minutes
