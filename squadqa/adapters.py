@@ -8,6 +8,7 @@ __all__ = ['add_adapter', 'pack_adapter']
 # %% ../nbs/further/adapters.ipynb #export-imports
 import json
 import math
+import shutil
 import warnings
 from functools import partial
 from numbers import Real
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from .checkpoints import OF_WEIGHTS, whole_or_absent
 from .files import check_count, user_path
 from squadqa.models import (
     PRESETS,
@@ -100,11 +102,16 @@ def pack_adapter(
         ) from e
     halves = {name: table.to(torch.float16).contiguous() for name, table in weights.items()}
     about = read_settings(source) | about | {"base": base, "base_sha256": file_sha256(whole[0])}
+    about = (read_settings(output) if output.is_dir() else {}) | about
     check_settings({k: v for k, v in about.items() if v is not None}, str(output))
-    output.mkdir(parents=True, exist_ok=True)
-    packed = output / "adapter_model.safetensors"
-    save_file(halves, packed, {"format": "pt"})
     text = json.dumps(config, indent=1, sort_keys=True) + "\n"
-    (output / "adapter_config.json").write_text(text, encoding="utf-8")
-    save_settings(output, **about)
-    return packed.stat().st_size
+    with whole_or_absent(output) as staging:
+        for path in output.iterdir():  # of other weights, which stay
+            if path.is_file() and any(map(path.match, OF_WEIGHTS)):
+                shutil.copy2(path, staging / path.name)
+        packed = staging / "adapter_model.safetensors"
+        save_file(halves, packed, {"format": "pt"})
+        (staging / "adapter_config.json").write_text(text, encoding="utf-8")
+        save_settings(staging, **about)
+        size = packed.stat().st_size
+    return size

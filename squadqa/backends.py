@@ -284,6 +284,8 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
+            # or products with weights in eight bits would be computed in eight bits too
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         self.compiled = core.compile_model(core.read_model(Path(file)), "CPU", config)
         self.inputs: Sequence[str] = [one.any_name for one in self.compiled.inputs]
@@ -456,7 +458,7 @@ def load_for_engine(
 
 
 def _open_exported(
-    folder: Path, about: dict, model: PreTrainedModel, backend: str, dtype: str | None
+    folder: Path, about: dict, model: PreTrainedModel, tokenizer, backend: str, dtype: str | None
 ) -> Engine:
     "The engine of an exported folder, if it is the one that is asked for"
     fits = {about["backend"]}
@@ -478,9 +480,16 @@ def _open_exported(
                 f"{path} is missing, or not as it was exported: export the model again"
             )
     try:
-        return _ENGINES[backend](file, max_tokens(model), dtype or own)
+        engine = _ENGINES[backend](file, max_tokens(model), dtype or own)
     except Exception as e:
         raise ValueError(f"backend={backend!r} cannot use {file}: {_root_cause(e)}") from e
+    missing = [name for name in engine.inputs if name not in tokenizer.model_input_names]
+    if missing:
+        raise ValueError(
+            f"{file} needs {' and '.join(missing)}, which this tokenizer does not give: leave "
+            "out tokenizer, and the one beside the file is used"
+        )
+    return engine
 
 # %% ../nbs/inside/backends.ipynb #open-engine
 _ENGINES: dict[str, Callable[..., Engine]] = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
@@ -530,7 +539,8 @@ def open_engine(
     check_backend(backend, dtype, device)
     about = exported_engine(name) if name else None
     if name and about:
-        return _open_exported(Path(resolve_model(name)), about, model, backend, dtype_name(dtype))
+        folder = Path(resolve_model(name))
+        return _open_exported(folder, about, model, tokenizer, backend, dtype_name(dtype))
     model.eval()
     if backend == "torch":
         if getattr(model, "hf_device_map", None) is None:  # else Accelerate has placed it

@@ -10,6 +10,7 @@ __all__ = ['FILES', 'LEAST', 'CARD', 'CHECKS', 'leaks', 'split_by_title', 'tell_
 import json
 import re
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from datasets import Dataset, DatasetDict
 from .analysis import bootstrap_interval, compare_predictions, per_question
 from .data import check_examples
 from .examples import load_file
-from .files import check_flag, parse_json, read_text, user_path, write_json
+from .files import check_flag, parse_json, read_text, replace_file, user_path
 from .metrics import by_id, check_ids
 from .own_data import to_squad_json
 
@@ -134,13 +135,17 @@ def write_project(
         "results.json": results,
     }
     try:
-        json.dumps(told)
+        texts = {
+            name: json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+            for name, values in told.items()
+        }
         card.encode()
     except (TypeError, AttributeError) as e:
         raise ValueError(f"the results are no JSON, or the card is no text: {e}") from None
-    for name, values in told.items():
-        write_json(folder / name, values)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    with ExitStack() as drafts:  # they take their places at its end, when all are written
+        for name, text in (texts | {"README.md": card}).items():
+            draft = drafts.enter_context(replace_file(folder / name))
+            draft.write_text(text, encoding="utf-8")
     return folder
 
 # %% ../nbs/course/10_capstone.ipynb #card-sections

@@ -323,6 +323,17 @@ def _move_in(staging: Path, folder: Path) -> None:
     discard(aside)
 
 
+def _heal_exchange(folder: Path) -> None:
+    "Finish or undo an exchange that a kill left half done"
+    aside = folder / ".replaced"
+    if not aside.is_dir():
+        return
+    if any((folder / name).exists() for name in MODEL_FILES) and (aside / COMPLETE).exists():
+        discard(aside)
+    else:
+        put_back(aside, _came(aside))
+
+
 @contextmanager
 def whole_or_absent(
     folder: str | Path,  # of a model that is about to be written
@@ -332,6 +343,7 @@ def whole_or_absent(
     staging = folder / ".saving"
     shutil.rmtree(staging, ignore_errors=True)
     try:
+        _heal_exchange(folder)
         staging.mkdir(parents=True)
         yield staging
         _move_in(staging, folder)
@@ -424,13 +436,8 @@ class RunFolder:
 
 def _heal(path: Path) -> None:
     "Finish what a kill left half done: what lies aside comes back, or is not needed any more"
-    replaced, previous = path / ".replaced", path / ".previous"
-    if replaced.is_dir():
-        is_model = any((path / name).exists() for name in MODEL_FILES)
-        if is_model and (replaced / COMPLETE).exists():
-            discard(replaced)
-        else:
-            put_back(replaced, _came(replaced))
+    _heal_exchange(path)
+    previous = path / ".previous"
     if previous.is_dir():
         saved = bool(checkpoints(path)) or (path / "all_results.json").exists()
         if saved and (previous / COMPLETE).exists():

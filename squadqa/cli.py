@@ -312,6 +312,7 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     from squadqa.backends import check_backend
     from squadqa.languages import language_code
     from squadqa.models import is_own_folder
+    from squadqa.results import spare_project
 
     check_backend(args.backend, args.dtype, args.device)
     if args.stride >= args.max_length:
@@ -326,6 +327,7 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
             f"{args.model!r} is no folder"
         )
     _check_folder(folder, _WRITTEN)
+    spare_project(folder)
     _spare_data(args.data, folder)
 
 # %% ../nbs/inside/cli.ipynb #evaluate-rules

@@ -19,7 +19,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from importlib.resources import files
@@ -31,6 +31,7 @@ import squadqa
 from .answering import AskOptions
 from .arguments import FORMATS
 from .backends import check_backend, engine_file, engine_places, fingerprint, weights_beside
+from .checkpoints import only_one
 from .demo import sample_questions
 from .files import check_flag, replace_file, user_path, write_json
 from .hub import public_name
@@ -253,6 +254,28 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _only_export(output: Path) -> AbstractContextManager[None]:
+    return only_one(output.with_name(f".{output.name}.lock"), "export", output)
+
+
+def _left_over(output: Path) -> list[Path]:
+    "Folders beside it that an export has made and not yet removed"
+    named = re.compile(rf"\.{re.escape(output.name)}-\w{{8}}-export(-replaced)?")
+    return [path for path in output.parent.glob(".*") if named.fullmatch(path.name)]
+
+
+def _heal(output: Path) -> None:
+    "After a kill, what had been moved aside comes back, and what was half written goes"
+    if not _left_over(output):
+        return
+    with _only_export(output):
+        for folder in _left_over(output):
+            if not folder.name.endswith("-replaced"):
+                _remove(folder)
+            elif not output.exists():
+                os.rename(folder, output)
+
+
 def _take_place(staging: Path, output: Path) -> None:
     "Exchange the folders; at each moment one of them is there, or is put back"
     if not output.exists():
@@ -268,26 +291,27 @@ def _take_place(staging: Path, output: Path) -> None:
             os.rename(aside, output)
         raise
     finally:
-        if not staging.exists():  # it has taken the place
-            _remove(aside)
+        if not staging.exists():  # it has taken the place, and what it replaced may go
+            os.rename(aside, staging)
 
 
 @contextmanager
 def _whole_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     "Write there; what was in `output` stays until all is written"
-    staging = None
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-        staging.chmod(0o755)
-        yield staging
-        _check_output(output, overwrite)  # another program may have written there meanwhile
-        _take_place(staging, output)
+        with _only_export(output):
+            made = tempfile.mkdtemp("-export", f".{output.name}-", output.parent)
+            staging = Path(made)
+            try:
+                staging.chmod(0o755)
+                yield staging
+                _check_output(output, overwrite)  # another program may have written there meanwhile
+                _take_place(staging, output)
+            finally:
+                _remove(staging)
     except OSError as e:
         raise ValueError(f"{output} cannot be written: {e.strerror or e}") from e
-    finally:
-        if staging:
-            shutil.rmtree(staging, ignore_errors=True)
 
 # %% ../nbs/inside/export.ipynb #card
 def _template(name: str) -> str:
@@ -428,6 +452,7 @@ def export_model(
     )
     windows = {name: getattr(asking, name) for name in WINDOW_SETTINGS}
     check_backend(backend)
+    _heal(output)
     _check_output(output, overwrite)
     tokenizer, loaded = load_tokenizer(name), load_model(name).float()
     check_fit(loaded, tokenizer, max_seq_len)

@@ -56,7 +56,7 @@ from squadqa.models import (
     require_fast,
     resolve_model,
 )
-from .results import FineTuneResult
+from .results import FineTuneResult, spare_project
 from .trainer import QATrainer
 from squadqa.training import (
     load_for_training,
@@ -571,6 +571,7 @@ def fine_tune_generative(
         "null_threshold": null_threshold,
     }
     about = describe_run(model, data) | {"teach_empty": teach_empty} | scoring
+    spare_project(output_dir)
     place = open_run(output_dir, resume=resume, overwrite=overwrite, model=model)
     with place as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(

@@ -29,7 +29,7 @@ from squadqa.loop_steps import (
     start_run,
 )
 from .processes import make_accelerator
-from .results import FineTuneResult
+from .results import FineTuneResult, spare_project
 from .training import load_for_training
 
 # %% ../nbs/course/08_accelerate.ipynb #train-steps
@@ -118,6 +118,7 @@ def train_loop(
         report_to=settings.report_to,
         use_cpu=settings.use_cpu,
     )
+    spare_project(output_dir)
     place = open_run(output_dir, resume=resume, overwrite=overwrite, model=model)
     with place as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)

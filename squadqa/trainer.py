@@ -33,7 +33,7 @@ from squadqa.batching import (
 from .checkpoints import open_run, unheard_is_fine
 from .hub import describe_run, open_push
 from .metrics import compute_metrics
-from .results import FineTuneResult
+from .results import FineTuneResult, spare_project
 from squadqa.training import (
     CompileFirst,
     Diverged,
@@ -182,6 +182,7 @@ def fine_tune(
     )
     check_effect(settings, ["label_smoothing_factor"], "a model that marks spans")
     about = describe_run(model, data)
+    spare_project(output_dir)
     place = open_run(output_dir, resume=resume, overwrite=overwrite, model=model)
     with place as folder, unheard_is_fine():
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)

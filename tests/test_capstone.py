@@ -1,8 +1,10 @@
 """A finished project is graded: a good one passes every check, each fault fails the one check that
 is about it, and says what to do."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from processes import alone
@@ -408,6 +410,25 @@ def test_nothing_is_replaced_unasked(good, tmp_path):
     write_project(tmp_path, *args)
     assert "already has train.json" in error_message(write_project, tmp_path, *args)
     assert write_project(tmp_path, *args, overwrite=True) == tmp_path
+
+
+@pytest.mark.parametrize("n", range(len(FILES)))
+def test_a_full_disk_leaves_the_project_as_it_was(project, monkeypatch, n):
+    data = load_squad({"train": project / "train.json", "validation": project / "validation.json"})
+    before = {path.name: path.read_bytes() for path in project.iterdir()}
+    write, calls = Path.write_text, []
+
+    def full(path, text, *args, **options):
+        calls.append(path)
+        if len(calls) <= n:
+            return write(path, text, *args, **options)
+        write(path, text[: len(text) // 2], *args, **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    said = error_message(write_project, project, data, {}, {}, {}, "card", overwrite=True)
+    assert f"{project / list(FILES)[n]} cannot be written: No space left" in said
+    assert {path.name: path.read_bytes() for path in project.iterdir()} == before
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -490,6 +490,24 @@ def test_evaluate_spares_its_data(data, squadqa, tiny_folder, tmp_path):
     assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_evaluate_spares_a_project(named, squadqa, copy_of_tiny, tmp_path):
+    "The capstone's answers have the name of what evaluate writes."
+    write_rows(tmp_path / "v.jsonl", sample_rows(2))
+    project = tmp_path / "project" if named else copy_of_tiny
+    project.mkdir(exist_ok=True)
+    for name in ("baseline.json", "predictions.json", "results.json", "README.md"):
+        (project / name).write_text("{}")
+    before = sorted(project.iterdir())
+    words = ["evaluate", "--data", "v.jsonl", "--model", copy_of_tiny, *SMALL]
+    done = squadqa(*words, *(["--output", project] if named else []))
+    assert done.code == 2 and "is a project, whose predictions.json" in done.err, done
+    assert "choose another folder (--output)" in done.err
+    assert (project / "predictions.json").read_text() == "{}" and sorted(
+        project.iterdir()
+    ) == before
+
+
 def test_the_tilde_behind_an_equals_sign(squadqa, tiny_folder, tmp_path, monkeypatch):
     "A shell expands `--model ~/mine`, but not `--model=~/mine`."
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import alone
 
 from squadqa import export
-from squadqa.backends import exported_engine
+from squadqa.backends import OnnxEngine, OpenVinoEngine, exported_engine
+from squadqa.checkpoints import only_one
 from squadqa.cli import main
 from squadqa.export import FORMATS, PACKAGES, export_model, round_weights
 from squadqa.inference import QuestionAnswerer
@@ -127,6 +129,37 @@ def test_openvinos_own_format(cache, own, tmp_path):
         assert_same(found, answers(QuestionAnswerer(own)), 1e-3)
     sizes = [(tmp_path / d / "model.bin").stat().st_size for d in ("float16", "float32")]
     assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_both_engines_compute_alike_with_rounded_weights(cache, own, minilm, tmp_path):
+    "OpenVINO would compute in eight bits where weights have eight."
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    file = export_model(own, tmp_path / "out", dtype="int8-weights") / "model.onnx"
+    batch = minilm([QUESTIONS[0]], [CONTEXT], return_tensors="pt")
+    first, second = (engine(file).logits(batch) for engine in (OnnxEngine, OpenVinoEngine))
+    assert np.abs(first - second).max() < 1e-5
+
+
+@pytest.mark.slow  # exports the starter
+def test_both_engines_answer_alike_with_rounded_weights(cache, tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    folder = export_model("starter", tmp_path / "out", dtype="int8-weights")
+    first, second = (QuestionAnswerer(folder, backend=backend) for backend in ("onnx", "openvino"))
+    brynja = "Old Brynja mends the nets on the pier. Her nephew Tor paints boats in Havnvik."
+    for question, context in (
+        ("Who mends the nets?", brynja),
+        ("Where does Tor paint boats?", brynja),
+        (QUESTIONS[1], CONTEXT),
+    ):
+        assert_same([second(question, context, top_k=3)], [first(question, context, top_k=3)])
+
+
+def test_a_tokenizer_without_token_types_is_refused(exported):
+    "The folder's engine needs them."
+    other = QuestionAnswerer(exported, backend="onnx").tokenizer
+    other.model_input_names = ["input_ids", "attention_mask"]
+    with pytest.raises(ValueError, match="model.onnx needs token_type_ids, .* leave out tokenizer"):
+        QuestionAnswerer(exported, other, backend="onnx")
 
 
 def test_no_engine_is_used_in_silence(exported):
@@ -285,6 +318,13 @@ def test_the_endpoint_refuses_what_is_no_option(exported, parameters, said):
         handler({"inputs": inputs, "parameters": parameters})
 
 
+@pytest.mark.parametrize("payload", [[{"question": "Who?", "context": "Ann."}], "x", None, {}])
+def test_the_endpoint_refuses_what_is_no_request(exported, payload):
+    handler = load(exported / "handler.py", "handler").EndpointHandler()
+    with pytest.raises(ValueError):
+        handler(payload)
+
+
 def test_the_card_tells_how_the_engine_reaches_the_endpoint(exported):
     card = " ".join((exported / "README.md").read_text().split())
     assert "HF_FRAMEWORK=custom" in card and "transformers 5" in card
@@ -427,6 +467,47 @@ def test_an_interrupted_exchange_is_undone(cache, own, tmp_path, monkeypatch):
         export_model(own, output, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (output / "model.onnx").is_file() and (output / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_after_a_kill_the_next_export_puts_it_right(cache, own, tmp_path, step):
+    "Killed before one of the two renames of the exchange."
+    output = export_model(own, tmp_path / "out")
+    (output / "notes.txt").write_text("mine")
+    beside = tmp_path / ".out-original"  # somebody's own
+    beside.mkdir()
+
+    def killed():
+        rename, calls = os.rename, []
+
+        def counted(source, target):
+            calls.append(target)
+            if len(calls) == step:
+                os._exit(9)
+            rename(source, target)
+
+        export.os.rename = counted
+        export_model(own, output, overwrite=True)
+
+    assert alone(killed) == 9
+    assert output.exists() == (step == 1) and list(tmp_path.glob(".out-*-export"))
+    with pytest.raises(ValueError, match="holds an earlier export: replace it with overwrite=True"):
+        export_model(own, output)
+    export_model(own, output, overwrite=True)
+    assert (output / "notes.txt").read_text() == "mine" and (output / "model.onnx").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out-original", "out"]
+
+
+def test_of_two_exports_at_once_one_is_refused(own, tmp_path):
+    "What the other is writing is not taken for a left-over."
+    staging = tmp_path / ".out-abcd1234-export"
+    with only_one(tmp_path / ".out.lock", "export", tmp_path / "out"):
+        for left_over in (False, True):
+            if left_over:
+                staging.mkdir()
+            with pytest.raises(ValueError, match="another export .* is writing to .*out"):
+                export_model(own, tmp_path / "out")
+    assert staging.is_dir() and not (tmp_path / "out").exists()
 
 
 def test_what_no_export_wrote_is_kept(cache, own, tmp_path):

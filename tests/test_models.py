@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial, partialmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,6 +16,7 @@ import pytest
 import torch
 import transformers
 from conftest import ROOT, tiny_config
+from processes import alone
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForQuestionAnswering,
@@ -34,7 +36,7 @@ from transformers import (
     set_seed,
 )
 
-from squadqa import models
+from squadqa import adapters, models
 from squadqa.adapters import pack_adapter
 from squadqa.inference import QuestionAnswerer
 from squadqa.models import (
@@ -867,6 +869,74 @@ def test_only_whole_adapters_are_packed(starter, folder, tmp_path):
     change(starter / "adapter_config.json", base_model_name_or_path=str(tmp_path / "parts"))
     refused("lie in .* files", pack_adapter, starter, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
+
+
+def test_packing_again_keeps_the_rest(starter, tmp_path):
+    packed = tmp_path / "packed"
+    size = pack_adapter(starter, packed)
+    assert size == (packed / "adapter_model.safetensors").stat().st_size
+    save_settings(packed, null_threshold=1.5, said="mine")
+    for name in ("notes.txt", "model.safetensors", "vocab.txt"):
+        (packed / name).write_text(name)
+    names = sorted(path.name for path in packed.iterdir())
+    change(starter / "squadqa.json", null_threshold=None)
+    assert pack_adapter(starter, packed, more=2) == size
+    assert sorted(path.name for path in packed.iterdir()) == names
+    assert (packed / "model.safetensors").read_text() == "model.safetensors"
+    settings = read_settings(packed)
+    assert [settings[n] for n in ("null_threshold", "said", "more")] == [1.5, "mine", 2]
+    pack_adapter(packed, packed, said=None)  # over itself
+    assert "said" not in read_settings(packed) and load_model(packed)
+
+
+@pytest.mark.parametrize("failing", ["save_file", "save_settings"])
+def test_a_pack_that_fails_leaves_the_earlier_one(failing, starter, tmp_path, monkeypatch):
+    packed = tmp_path / "packed"
+    pack_adapter(starter, packed)
+    before = {path.name: path.read_bytes() for path in packed.iterdir()}
+    weights = load_file(starter / "adapter_model.safetensors")
+    save_file({n: w + 1 for n, w in weights.items()}, starter / "adapter_model.safetensors")
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapters, failing, full)
+    with pytest.raises(OSError, match="could not write to .*packed: .*No space left"):
+        pack_adapter(starter, packed)
+    assert {path.name: path.read_bytes() for path in packed.iterdir()} == before
+
+
+@pytest.mark.parametrize("step", range(1, 12))
+def test_a_pack_that_is_killed_is_no_mixture(step, starter, tmp_path):
+    "Killed before the n-th write or move: old with old, new with new, or no model."
+    packed = tmp_path / "packed"
+    pack_adapter(starter, packed)
+    parts = ("adapter_config.json", "adapter_model.safetensors")
+    old = [(packed / name).read_bytes() for name in parts]
+    weights = load_file(starter / "adapter_model.safetensors")
+    save_file({n: w + 1 for n, w in weights.items()}, starter / "adapter_model.safetensors")
+    change(starter / "adapter_config.json", lora_alpha=5)
+    pack_adapter(starter, tmp_path / "new")
+    new = [(tmp_path / "new" / name).read_bytes() for name in parts]
+
+    def killed():
+        calls = []
+
+        def counted(call, *args, **options):
+            calls.append(call)
+            if len(calls) == step:
+                os._exit(9)
+            return call(*args, **options)
+
+        os.replace = partial(counted, os.replace)
+        Path.write_text = partialmethod(partial(counted, Path.write_text))
+        pack_adapter(starter, packed)
+
+    assert alone(killed) in (9, None)
+    if (packed / parts[0]).exists():
+        assert [(packed / name).read_bytes() for name in parts] in (old, new)
+    else:
+        refused("adapter|config.json", load_model, packed)
 
 
 def test_the_description_of_an_adapter(folder):

@@ -39,6 +39,7 @@ from squadqa.checkpoints import (
 )
 from squadqa.data import load_squad, to_dataset
 from squadqa.evaluation import evaluate_model
+from squadqa.generative import fine_tune_generative
 from squadqa.hub import push_run
 from squadqa.labeling import prepare_train_features
 from squadqa.loop import train_loop
@@ -396,6 +397,18 @@ def test_damage_is_passed_over(name, again, finished, tiny_folder, small_data, c
     fine_tune(str(tiny_folder), small_data, again, **RUN, resume=True)
     assert same(weights(finished[1]), weights(again))
     assert f"{last.name} is passed over: {name} has 40 bytes" in caplog.text
+
+
+@pytest.mark.parametrize("train", [fine_tune, train_loop, fine_tune_generative])
+def test_a_project_is_spared(train, tiny_folder, small_data, tmp_path):
+    "The capstone's card and answers have the names of what a training replaces."
+    for name in ("baseline.json", "results.json", "README.md", "config.json"):
+        (tmp_path / name).write_text("{}")
+    before = sorted(tmp_path.iterdir())
+    for more in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(ValueError, match="is a project, .* choose another folder"):
+            train(str(tiny_folder), small_data, tmp_path, **more)
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "README.md").read_text() == "{}"
 
 
 def test_a_state_of_another_version_is_told(again, tiny_folder, small_data):

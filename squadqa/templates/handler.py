@@ -43,6 +43,8 @@ class EndpointHandler:
         data: dict,  # {"inputs": {"question", "context"}, "parameters": {"top_k", ...}}
     ) -> dict | list:  # {score, start, end, answer}; lists for top_k > 1 and many inputs
         "Answer one request; what cannot be answered is a `ValueError`."
+        if not isinstance(data, dict):
+            raise ValueError(f"a request is an object {{'inputs': ...}}, not {type(data).__name__}")
         inputs = data.get("inputs", data)
         options = self.options | read_parameters(data.get("parameters"))
         if isinstance(inputs, dict) and any(isinstance(v, list) for v in inputs.values()):
