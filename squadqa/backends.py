@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTPUTS', 'dtype_name', 'check_backend', 'export_onnx', 'quantize_onnx', 'OnnxEngine', 'OpenVinoEngine',
-           'fingerprint', 'engine_places', 'engine_file', 'weights_beside', 'exported_engine', 'exported_model',
-           'load_for_engine', 'open_engine']
+           'fingerprint', 'engine_places', 'engine_file', 'weights_beside', 'exported_engine', 'exported_fingerprint',
+           'exported_model', 'load_for_engine', 'open_engine']
 
 # %% ../nbs/inside/backends.ipynb #export-imports
 import copy
@@ -436,6 +436,16 @@ def exported_engine(
     "What `squadqa export` says of a folder that it wrote."
     folder = Path(resolve_model(name))
     return read_settings(folder).get("engine") if folder.is_dir() else None
+
+
+def exported_fingerprint(
+    about: dict,  # from `exported_engine`
+    tokenizer: PreTrainedTokenizerBase,  # that is used with it
+) -> str:  # that of the model, if the tokenizer reads as it did then
+    "Tells one model from another, as `fingerprint` does where there are weights of PyTorch."
+    reading = digest_weights([], reading_of(tokenizer))
+    same = reading == about.get("reading")
+    return about["fingerprint"] if same else digest_weights([], about["fingerprint"], reading)
 
 
 def exported_model(

@@ -39,10 +39,12 @@ from .inference import describe_starter
 from squadqa.models import (
     check_fit,
     check_name,
+    digest_weights,
     file_sha256,
     load_model,
     load_tokenizer,
     read_settings,
+    reading_of,
     resolve_model,
     save_settings,
 )
@@ -474,6 +476,7 @@ def export_model(
             "sha256": file_sha256(file),
             "weights": {path.name: file_sha256(path) for path in weights_beside(file)},
             "fingerprint": fingerprint(loaded, tokenizer),
+            "reading": digest_weights([], reading_of(tokenizer)),
         }
         threshold = read_settings(resolve_model(name)).get("null_threshold", 0.0)
         settings = save_settings(folder, engine=engine, null_threshold=threshold, **windows)

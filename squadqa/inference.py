@@ -59,6 +59,7 @@ from squadqa.backends import (
     BACKENDS as BACKENDS,
     check_backend,
     exported_engine,
+    exported_fingerprint,
     fingerprint,
     load_for_engine,
     open_engine,
@@ -67,11 +68,9 @@ from .batching import predict_logits
 from .files import check_count
 from squadqa.models import (
     check_fit,
-    digest_weights,
     load_tokenizer,
     max_tokens,
     read_settings,
-    reading_of,
     require_fast,
     resolve_model,
     save_settings,
@@ -145,8 +144,7 @@ class QuestionAnswerer:
         if backend != "torch" and own:  # the engine has weights of its own
             about = exported_engine(self.name)
             if about:
-                read = reading_of(self.tokenizer)
-                self.fingerprint = digest_weights([], about["fingerprint"], read)
+                self.fingerprint = exported_fingerprint(about, self.tokenizer)
             else:
                 self.fingerprint = fingerprint(loaded, self.tokenizer)
             self.model = loaded.to("meta")
