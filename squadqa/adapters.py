@@ -105,7 +105,7 @@ def pack_adapter(
     about = (read_settings(output) if output.is_dir() else {}) | about
     check_settings({k: v for k, v in about.items() if v is not None}, str(output))
     text = json.dumps(config, indent=1, sort_keys=True) + "\n"
-    with whole_or_absent(output) as staging:
+    with whole_or_absent(output, way_out="") as staging:
         for path in output.iterdir():  # of other weights, which stay
             if path.is_file() and any(map(path.match, OF_WEIGHTS)):
                 shutil.copy2(path, staging / path.name)

@@ -246,7 +246,7 @@ class OnnxEngine:
         _no_telemetry()
         import onnxruntime
 
-        self.made_of = (file, max_tokens, dtype)
+        self.made_of = (Path(file).absolute(), max_tokens, dtype)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors
@@ -278,7 +278,7 @@ class OpenVinoEngine:
     ):
         import openvino
 
-        self.made_of = (file, max_tokens, dtype)
+        self.made_of = (Path(file).absolute(), max_tokens, dtype)
         core = openvino.Core()
         config = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
@@ -444,7 +444,7 @@ def exported_fingerprint(
 ) -> str:  # that of the model, if the tokenizer reads as it did then
     "Tells one model from another, as `fingerprint` does where there are weights of PyTorch."
     reading = digest_weights([], reading_of(tokenizer))
-    same = reading == about.get("reading")
+    same = reading == about.get("reading", reading)  # older ones do not tell it
     return about["fingerprint"] if same else digest_weights([], about["fingerprint"], reading)
 
 

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import signal
 import sys
@@ -190,13 +191,16 @@ def check_same_run(
 ) -> None:
     "A `ValueError` for other data, batches or learning rates; the run may become longer."
     identity = {"best_by": "f1"} | json.loads(json.dumps(identity))
-    then = {"best_by": "f1", "reading": identity.get("reading")}  # older ones do not tell them
-    then |= read_seal(folder)["identity"]
+    sealed = read_seal(folder)["identity"]
+    then = {"best_by": "f1"} | sealed
+    if "reading" not in sealed:  # older ones do not tell these
+        names = ("reading", "adapter", "below", "pad_to_multiple_of")
+        then |= {name: identity.get(name) for name in names}
     if then.get("engine") != identity.get("engine"):
         ways = {"trainer": "fine_tune (--engine trainer)"}
         way = ways.get(str(then.get("engine")), "train_loop (--engine accelerate)")
         raise ValueError(f"{folder} was written by another engine: continue it with {way}")
-    for name in {**then, **identity}:  # what only the checkpoint has counts too
+    for name in {**_OTHER, **then, **identity}:  # what only the checkpoint has counts too
         old, new = then.get(name), identity.get(name)
         if old == new:
             continue
@@ -258,8 +262,7 @@ def discard(
     folder: Path,  # one that a kill must not leave half: what it lacks would mean something
 ) -> None:
     "Give a folder a name that means nothing, and delete it."
-    gone = folder.with_name(f".gone-{folder.name.lstrip('.')}")
-    shutil.rmtree(gone, ignore_errors=True)
+    gone = folder.with_name(f".gone-{folder.name.lstrip('.')}-{secrets.token_hex(4)}")
     os.replace(folder, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
@@ -320,7 +323,8 @@ def _move_in(staging: Path, folder: Path) -> None:
             "be fitted again",
             folder,
         )
-    discard(aside)
+    with suppress(OSError):  # what is in use goes when the folder is opened next
+        discard(aside)
 
 
 def _heal_exchange(folder: Path) -> None:
@@ -328,7 +332,9 @@ def _heal_exchange(folder: Path) -> None:
     aside = folder / ".replaced"
     if not aside.is_dir():
         return
-    if any((folder / name).exists() for name in MODEL_FILES) and (aside / COMPLETE).exists():
+    complete = aside / COMPLETE
+    coming = complete.read_text().split("\n") if complete.exists() else []
+    if coming and all((folder / name).exists() for name in coming):
         discard(aside)
     else:
         put_back(aside, _came(aside))
@@ -337,6 +343,7 @@ def _heal_exchange(folder: Path) -> None:
 @contextmanager
 def whole_or_absent(
     folder: str | Path,  # of a model that is about to be written
+    way_out: str = "; a run continues from its last checkpoint with resume=True (--resume)",
 ) -> Iterator[Path]:  # write there
     "Write a model beside its place and move it in at the end."
     folder = Path(folder)
@@ -349,8 +356,7 @@ def whole_or_absent(
         _move_in(staging, folder)
     except Exception as e:  # a tokenizer that cannot be saved raises no OSError
         raise CheckpointError(
-            f"could not write to {folder}: {why_not_written(folder, e)}. Make room; "
-            "a run continues from its last checkpoint with resume=True (--resume)"
+            f"could not write to {folder}: {why_not_written(folder, e)}. Make room{way_out}"
         ) from e
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -431,7 +437,8 @@ class RunFolder:
     def model_is_written(self) -> None:
         "An earlier run is not needed any more."
         if self.aside.is_dir():
-            discard(self.aside)
+            with suppress(OSError):  # what is in use goes when the folder is opened next
+                discard(self.aside)
 
 
 def _heal(path: Path) -> None:

@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +28,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import squadqa
-from .answering import AskOptions
+from .answering import AskOptions, fitting_stride
 from .arguments import FORMATS
 from .backends import check_backend, engine_file, engine_places, fingerprint, weights_beside
 from .checkpoints import only_one
@@ -271,11 +271,14 @@ def _heal(output: Path) -> None:
     if not _left_over(output):
         return
     with _only_export(output):
-        for folder in _left_over(output):
-            if not folder.name.endswith("-replaced"):
-                _remove(folder)
-            elif not output.exists():
-                os.rename(folder, output)
+        found = _left_over(output)
+        for aside in (folder for folder in found if folder.name.endswith("-replaced")):
+            if not output.exists():
+                os.rename(aside, output)
+            elif not aside.with_name(aside.name.removesuffix("-replaced")).exists():
+                _remove(aside)  # what replaced it has taken its place
+        for staging in (folder for folder in found if not folder.name.endswith("-replaced")):
+            _remove(staging)
 
 
 def _take_place(staging: Path, output: Path) -> None:
@@ -452,6 +455,7 @@ def export_model(
     asking = AskOptions(
         max_seq_len=max_seq_len, doc_stride=doc_stride, max_answer_len=max_answer_len
     )
+    asking = replace(asking, doc_stride=fitting_stride(asking, max_seq_len))
     windows = {name: getattr(asking, name) for name in WINDOW_SETTINGS}
     check_backend(backend)
     _heal(output)

@@ -506,34 +506,33 @@ class QuestionAnsweringPipeline(Pipeline):
 
 # %% ../nbs/course/09_inference.ipynb #restore-pipeline
 _CLASS_HOME = "transformers.pipelines.question_answering"  # the module of the old class
-_holders: list["RestoredPipeline"] = []  # the last of them to go leaves transformers as it was
+_changes = ExitStack()  # what there is to undo in transformers
+_holders: list["RestoredPipeline"] = []  # the last of them to go undoes it
 _lock = threading.RLock()
 
 
-class RestoredPipeline(ExitStack):
-    "What `restore_pipeline` changed. In a `with` block, it is undone at the end."
+class RestoredPipeline:
+    "The task, until it is undone, or until the end of a `with` block."
 
     def undo(self) -> None:
         "Leave transformers as it was, once nobody needs the task. A second time, nothing happens."
-        self.close()
-
-    def __exit__(self, *raised):
         with _lock:
             if self in _holders:
                 _holders.remove(self)
-                if _holders:  # others go on: what there is to undo is theirs now
-                    _holders[-1].push(self.pop_all())
-            return super().__exit__(*raised)
+                if not _holders:
+                    _changes.close()
 
-    def put(
-        self,
-        table: dict,  # of transformers
-        key: str,  # of one entry
-        value=None,  # to stand there until the end; None: nothing
-    ) -> None:
-        "Change an entry, and remember what was there."
-        self.callback(_enter, table, key, table.get(key))
-        _enter(table, key, value)
+    def __enter__(self) -> "RestoredPipeline":
+        return self
+
+    def __exit__(self, *raised) -> None:
+        self.undo()
+
+
+def _put(changes: ExitStack, table: dict, key: str, value=None) -> None:
+    "Change an entry, and remember what was there; None: nothing stands there"
+    changes.callback(_enter, table, key, table.get(key))
+    _enter(table, key, value)
 
 
 def _enter(table: dict, key: str, value):
@@ -572,12 +571,13 @@ def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
         try:
             tasks = transformers.pipelines.PIPELINE_REGISTRY.supported_tasks
             if TASK not in tasks or tasks[TASK]["impl"] is not QuestionAnsweringPipeline:
-                restored.put(tasks, TASK)
-                restored.put(getattr(transformers.pipelines, "REMOVED_TASKS", {}), TASK)
-                _register()
-                _give_name_back(restored)
+                with ExitStack() as changes:  # undone at once if one of them fails
+                    _put(changes, tasks, TASK)
+                    _put(changes, getattr(transformers.pipelines, "REMOVED_TASKS", {}), TASK)
+                    _register()
+                    _give_name_back(changes)
+                    _changes.push(changes.pop_all())
         except Exception as e:
-            restored.undo()
             raise RuntimeError(
                 f"transformers {transformers.__version__} keeps its pipelines in another way than "
                 "squadqa knows: use squadqa.inference.pipeline, which needs no list of theirs"
@@ -586,17 +586,17 @@ def restore_pipeline() -> RestoredPipeline:  # to undo it, or for a `with` block
     return restored
 
 
-def _give_name_back(restored: RestoredPipeline) -> None:
+def _give_name_back(changes: ExitStack) -> None:
     "`from transformers import QuestionAnsweringPipeline` works too, and from its own module"
     name = QuestionAnsweringPipeline.__name__
     # transformers may run its first lines twice: what a user holds is not always sys.modules's
     homes = (transformers, import_module("transformers"), transformers.pipelines)
     for home in homes:
         if vars(home).get(name) is not QuestionAnsweringPipeline:
-            restored.put(vars(home), name, QuestionAnsweringPipeline)
+            _put(changes, vars(home), name, QuestionAnsweringPipeline)
     module = ModuleType(_CLASS_HOME)
     setattr(module, name, QuestionAnsweringPipeline)
-    restored.put(sys.modules, _CLASS_HOME, module)
+    _put(changes, sys.modules, _CLASS_HOME, module)
 
 
 def pipeline(

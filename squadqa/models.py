@@ -19,7 +19,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.resources import files
 from itertools import groupby
@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -404,9 +404,10 @@ def read_adapter(
 def plain_adapter(
     about: dict,  # what peft says of an adapter
 ) -> dict:  # only what changes its weights' meaning, without empty values
-    "The settings of a LoRA; sets, which have no order, as sorted lists."
+    "The settings of a LoRA; names, which have no order, as sorted lists."
     found = {name: about[name] for name in _LORA_FIELDS if about.get(name)}
-    return {k: sorted(v) if isinstance(v, set) else v for k, v in found.items()}
+    several = (set, list, tuple)  # peft may write a name twice
+    return {k: sorted(set(v)) if isinstance(v, several) else v for k, v in found.items()}
 
 
 def check_base(
@@ -414,7 +415,15 @@ def check_base(
     where: str,  # what to call the adapter in errors
 ) -> None:
     "A `ValueError` for one that is an adapter itself: only one change is added to a whole model."
-    if name and (Path(resolve_model(name)) / "adapter_config.json").is_file():
+    if not name:
+        return
+    place = Path(resolve_model(name))
+    found = (place / "adapter_config.json").is_file()
+    if not place.is_dir():  # on the Hub: it has been downloaded to be opened
+        with suppress(ValueError):
+            cached = try_to_load_from_cache(resolve_model(name), "adapter_config.json")
+            found = isinstance(cached, str)
+    if found:
         raise ValueError(
             f"{where} stands over {str(name)!r}, which is an adapter itself and whose change would "
             "be lost: save that model whole (load_model, save_pretrained), and begin there"
@@ -795,10 +804,14 @@ def reading_of(
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer
 ) -> str:  # JSON, the same for tokenizers that read alike
     "The way in which a tokenizer reads a text."
-    reading = json.loads(tokenizer.backend_tokenizer.to_str())
+    try:
+        reading = json.loads(tokenizer.backend_tokenizer.to_str())
+    except Exception:  # a part that is written in Python has no description
+        reading = tokenizer.get_vocab()
     for name in ("truncation", "padding"):  # of the last call
         reading.pop(name, None)
-    return json.dumps([reading, tokenizer.padding_side], sort_keys=True)
+    told = [reading, tokenizer.padding_side, list(tokenizer.model_input_names)]
+    return json.dumps(told, sort_keys=True)
 
 
 def digest_weights(

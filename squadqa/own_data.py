@@ -713,7 +713,7 @@ def _context_object(
     "The name of the tag that showed the context"
     found = {mark.object for _, marks in pairs for mark in marks}
     names = sorted(name for name in found if name is not None)
-    if object_name is not None and object_name not in names and names:
+    if object_name is not None and object_name not in (*names, *columns) and names:
         raise ValueError(f"{where} has no spans in {object_name!r} (it has: {', '.join(names)})")
     if object_name is not None or not names:
         return object_name

@@ -60,7 +60,8 @@ def spare_project(
 ) -> None:
     "A `ValueError` for a project, whose card and answers have the names of what a run writes."
     folder = user_path(folder)
-    if all((folder / name).exists() for name in ("baseline.json", "results.json")):
+    names = ("train.json", "validation.json", "baseline.json", "results.json")
+    if all((folder / name).exists() for name in names):
         raise ValueError(
             f"{folder} is a project, whose predictions.json and README.md are its answers and its "
             "card and would be written over: choose another folder (--output)"

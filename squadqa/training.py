@@ -12,6 +12,7 @@ __all__ = ['SAME', 'MAY_CHANGE', 'LONG_RUN', 'load_training_data', 'check_spans'
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
@@ -236,13 +237,21 @@ SAME = (
 MAY_CHANGE = ("dataloader_", "logging_", "log_", "run_name", "report_", "load_best", "metric_for")
 
 
+_UNREAD = re.compile(r"\.original_module\.|\bpooler\b")
+
+
 def _around_adapter(model: torch.nn.Module | None) -> dict:
-    "What a checkpoint of an adapter does not hold: its settings, and the weights below it"
+    """What a checkpoint of an adapter does not hold: its settings, and the weights below it, but
+    for those that nothing reads: peft's copy of a head that learns, and a pooler, may be random"""
     changes = getattr(model, "peft_config", None)
     if model is None or not changes:
         return {}
     told = {name: plain_adapter(change.to_dict()) for name, change in changes.items()}
-    fixed = [pair for pair in model.named_parameters() if not pair[1].requires_grad]
+    fixed = [
+        (name, weights)
+        for name, weights in model.named_parameters()
+        if not (weights.requires_grad or weights.is_meta or _UNREAD.search(name))
+    ]
     return {"adapter": told, "below": digest_weights(fixed)}
 
 
@@ -469,6 +478,13 @@ def _train(trainer: Trainer, checkpoint: Path | None, keeper: KeepWhole):
         raise error from e
 
 
+def _evaluated_at_start(checkpoint: Path | None) -> bool:
+    if checkpoint is None:
+        return False
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return any(row.get("step") == 0 for row in state.get("log_history", ()))
+
+
 def finished_result(
     checkpoint: Path,  # of the run, the last one
     steps: int,  # that the run is to have
@@ -513,7 +529,7 @@ def run_training(
     trainer.add_callback(stop)
     with stop.listening():
         checkpoint = folder.start(identity)
-        args.eval_on_start = args.eval_on_start and not checkpoint  # it was done then
+        args.eval_on_start = args.eval_on_start and not _evaluated_at_start(checkpoint)
         done = finished_result(checkpoint, args.max_steps) if checkpoint else None
         result = done or summarize_run(trainer, _train(trainer, checkpoint, keeper))
     trainer.model.eval()

@@ -33,7 +33,14 @@ from squadqa.inference import QuestionAnswerer, QuestionAnsweringPipeline
 from squadqa.labeling import label_windows, prepare_train_features
 from squadqa.languages import exact_match_in, f1_in
 from squadqa.loop import train_loop
-from squadqa.models import PRESETS, load_model, load_tokenizer, read_settings, save_settings
+from squadqa.models import (
+    PRESETS,
+    load_model,
+    load_tokenizer,
+    read_settings,
+    reading_of,
+    save_settings,
+)
 from squadqa.no_answer import expected_calibration_error, reliability
 from squadqa.own_data import to_squad_json
 from squadqa.postprocessing import n_best_answers, null_scores, postprocess
@@ -370,11 +377,36 @@ def test_an_adapter_goes_on_over_its_own_base(tiny_folder, few, tmp_path):
     go_on(resume=True)
 
 
+def test_an_adapter_with_a_new_head_goes_on(tiny_folder, minilm, few, tmp_path):
+    "Its random first head is read by nobody: peft keeps a copy of it, and the checkpoint has ours."
+    peft = pytest.importorskip("peft")
+    base = tmp_path / "encoder"
+    load_model(tiny_folder).base_model.save_pretrained(base)
+    minilm.save_pretrained(base)
+    config = peft.LoraConfig(task_type="QUESTION_ANS", r=2, target_modules=["query"])
+    options = RUN | {"evaluate_every": "no", "save_steps": 1, "tokenizer": minilm}
+    for seed, steps in ((0, 1), (1, 2)):
+        torch.manual_seed(seed)
+        adapted = peft.get_peft_model(load_model(base, new_head=True), config)
+        fine_tune(adapted, few, tmp_path / "run", max_steps=steps, resume=steps > 1, **options)
+
+
+def test_tokenizers_that_give_other_inputs_read_otherwise(tiny_folder):
+    one, other = load_tokenizer(tiny_folder), load_tokenizer(tiny_folder)
+    other.model_input_names = ["input_ids", "attention_mask"]
+    assert reading_of(one) == reading_of(load_tokenizer(tiny_folder)) != reading_of(other)
+
+
 def test_what_was_evaluated_at_the_start_is_not_evaluated_again(tiny_folder, few, tmp_path):
     options = RUN | {"evaluate_every": 1, "eval_on_start": True}
     fine_tune(tiny_folder, few, tmp_path / "run", max_steps=1, **options)
     result = fine_tune(tiny_folder, few, tmp_path / "run", max_steps=2, resume=True, **options)
     assert [row["step"] for row in result.history if "f1" in row] == [0, 1, 2]
+    options["eval_on_start"] = False
+    fine_tune(tiny_folder, few, tmp_path / "later", max_steps=1, **options)
+    options["eval_on_start"] = True  # what is asked for later is done
+    result = fine_tune(tiny_folder, few, tmp_path / "later", max_steps=2, resume=True, **options)
+    assert [row["step"] for row in result.history if "f1" in row] == [1, 1, 2]
 
 
 def test_pairs_are_two_texts(tiny_folder):

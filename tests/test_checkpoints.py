@@ -180,6 +180,24 @@ def test_another_run_is_refused(change, words, run):
         check_same_run(checkpoint, IDENTITY | change)
 
 
+def test_what_cannot_be_deleted_stops_nothing(run, monkeypatch):
+    "A virus scanner that reads a file, for example; it goes when the folder is opened next."
+
+    def in_use(folder):
+        raise PermissionError(13, "in use")
+
+    with open_run(run, overwrite=True) as folder:
+        folder.start(IDENTITY)
+        with monkeypatch.context() as patch:
+            patch.setattr("squadqa.checkpoints.discard", in_use)
+            folder.checkpoint_is_written(write_checkpoint(run, 2), keep=2, best_step=None)
+            write_model(run)
+    with open_run(run, resume=True) as folder:
+        assert folder.start(IDENTITY) == run / "checkpoint-2"
+    assert (run / "config.json").read_text() == "new config.json"
+    assert not {".previous", ".replaced"} & set(names(run))
+
+
 def test_what_only_the_checkpoint_tells_counts_too(run):
     checkpoint, more = run / "checkpoint-15", {"lr_scheduler_type": "cosine", "reading": "a"}
     seal_checkpoint(checkpoint, IDENTITY | more)

@@ -21,6 +21,7 @@ from processes import launch
 
 from squadqa import cli
 from squadqa.arguments import RECIPES, Hyperparameters, choose_hyperparameters
+from squadqa.capstone import FILES
 from squadqa.data import load_squad
 from squadqa.models import save_settings
 
@@ -496,7 +497,7 @@ def test_evaluate_spares_a_project(named, squadqa, copy_of_tiny, tmp_path):
     write_rows(tmp_path / "v.jsonl", sample_rows(2))
     project = tmp_path / "project" if named else copy_of_tiny
     project.mkdir(exist_ok=True)
-    for name in ("baseline.json", "predictions.json", "results.json", "README.md"):
+    for name in FILES:
         (project / name).write_text("{}")
     before = sorted(project.iterdir())
     words = ["evaluate", "--data", "v.jsonl", "--model", copy_of_tiny, *SMALL]

@@ -91,6 +91,15 @@ def test_the_last_one_who_needs_it_undoes_it(restored):
     assert not hasattr(transformers, "QuestionAnsweringPipeline")
 
 
+def test_however_often_it_is_asked_for(restored):
+    for _ in range(2000):
+        later = restore_pipeline()
+        restored.undo()
+        restored = later
+    restored.undo()
+    assert TASK not in PIPELINE_REGISTRY.supported_tasks
+
+
 def test_another_pipeline_of_that_name_comes_back(restored):
     restored.undo()
     mine = {"impl": object, "pt": ()}

@@ -29,6 +29,7 @@ from transformers import (
 
 from squadqa import results, training
 from squadqa.batching import LengthGroupedSampler, WindowCollator
+from squadqa.capstone import FILES
 from squadqa.checkpoints import (
     CheckpointError,
     StopOnInterrupt,
@@ -402,7 +403,7 @@ def test_damage_is_passed_over(name, again, finished, tiny_folder, small_data, c
 @pytest.mark.parametrize("train", [fine_tune, train_loop, fine_tune_generative])
 def test_a_project_is_spared(train, tiny_folder, small_data, tmp_path):
     "The capstone's card and answers have the names of what a training replaces."
-    for name in ("baseline.json", "results.json", "README.md", "config.json"):
+    for name in (*FILES, "config.json"):
         (tmp_path / name).write_text("{}")
     before = sorted(tmp_path.iterdir())
     for more in ({}, {"overwrite": True}, {"resume": True}):
