@@ -306,6 +306,24 @@ def test_links_and_anchors_lead_somewhere(texts):
     assert wrong == []
 
 
+def test_names_and_terms_lead_somewhere_in_a_text_below_a_heading():
+    "A heading stays as it is, and what follows it in the same cell does not."
+    text = "## The `postprocess` of windows\n\n`postprocess` reads each window.\n"
+    heading, _, rest = (
+        pages.Links(ROOT, "course/05_postprocessing.ipynb").markdown(text).split("\n", 2)
+    )
+    assert heading == "## The `postprocess` of windows"
+    assert "[`postprocess`](../reference/postprocessing.qmd#api-postprocess)" in rest
+    assert "[window](../glossary.ipynb#term-window){.term}" in rest
+
+
+def test_words_of_other_libraries_are_theirs(texts):
+    "Accelerate has a `gather` too, which lessons speak of."
+    assert "`gather`" in texts["course/08_accelerate.ipynb"]
+    found = {name for name, text in texts.items() if "[`gather`](" in text and name in BOOKS}
+    assert found == {"further/own_data.ipynb"}
+
+
 def test_images_are_there_and_described(made, texts):
     found = [(n, alt, src) for n, text in texts.items() for alt, src in images(text)]
     assert all(alt.strip() for _, alt, _ in found), [f for f in found if not f[1].strip()]

@@ -37,6 +37,8 @@ ABOUT = {
 INSTALL = 'find_spec("squadqa")'
 # Pages with a box that answers, and the cell that it follows
 ASK_AFTER = {"index.ipynb": "what", "course/00_first_answer.ipynb": "extractive"}
+# Names of ours that are words of Accelerate, or columns of a table: linked on their own page only
+ELSEWHERE_OTHERS = ("gather", "reply")
 WITHOUT_TERMS = ("index.ipynb", "glossary.ipynb")
 COLUMN = 76  # characters of code that fit beside the two sidebars
 FIT = ("--line-length", str(COLUMN), "--no-respect-gitignore", "--no-cache")
@@ -160,6 +162,10 @@ class Links:
         self.floor = Path(page).parent
         modules = reference.homes(root) if page == "index.ipynb" else {}  # its table names them
         self.addresses = reference.addresses(root) | {name: f"{name}.qmd" for name in modules}
+        for name in ELSEWHERE_OTHERS:
+            module = self.addresses[name].partition(".")[0]
+            if reference.homes(root)[module] != page:
+                del self.addresses[name]
         self.terms = prose.Terms(root, self.up) if page not in WITHOUT_TERMS else None
 
     def name(self, match: re.Match) -> str:
