@@ -310,7 +310,7 @@ def test_names_and_terms_lead_somewhere_in_a_text_below_a_heading():
     "A heading stays as it is, and what follows it in the same cell does not."
     text = "## The `postprocess` of windows\n\n`postprocess` reads each window.\n"
     heading, _, rest = (
-        pages.Links(ROOT, "course/05_postprocessing.ipynb").markdown(text).split("\n", 2)
+        site.Links(ROOT, "course/05_postprocessing.ipynb").markdown(text).split("\n", 2)
     )
     assert heading == "## The `postprocess` of windows"
     assert "[`postprocess`](../reference/postprocessing.qmd#api-postprocess)" in rest
