@@ -1171,8 +1171,11 @@ def test_spans_in_the_question_are_not_cut_out_of_the_context(tmp_path):
         assert pairs(dataset[0]) == [("Rome", 14)] and report.ok
     data, _ = load_tables(file, layout="label-studio", object_name="t")
     assert pairs(data["train"][0]) == [("Rome", 14)]
-    with pytest.raises(ValueError, match=r"a.json has no spans in 'text' \(it has: q, t\)"):
-        convert(file, "label-studio", object_name="text")
+    with pytest.raises(ValueError, match=r"a.json has no spans in 'p' \(it has: q, t\)"):
+        convert(file, "label-studio", object_name="p")
+    # the context's own tag may have none: then no answer was marked
+    dataset, report = convert(file, "label-studio", object_name="text", no_answer="keep")
+    assert pairs(dataset[0]) == [] and report.ok
     with pytest.raises(ValueError, match="object_name=.* has no effect on the layout doccano"):
         convert(file, "doccano", object_name="t")
 
