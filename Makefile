@@ -4,6 +4,9 @@ PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 2
 CASES ?= 100000
+# Whole files to each process. One that crashes is not replaced: the run would wait for its file, and
+# not end.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 export PYTHONWARNINGS := ignore:IProgress not found
 export TOKENIZERS_PARALLELISM ?= true
 
@@ -51,10 +54,10 @@ lesson: .venv/ready
 	@$(PY) tools/lesson.py $(N)
 
 test: .venv/ready
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PY) -m pytest $(PARALLEL) -m "not slow"
 
 test-all: .venv/ready
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest $(PARALLEL)
 
 fuzz: .venv/ready
 	$(PY) tools/fuzz.py --cases $(CASES) --workers $(WORKERS)

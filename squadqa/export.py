@@ -30,7 +30,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 import squadqa
 from .answering import AskOptions, fitting_stride
 from .arguments import FORMATS
-from .backends import check_backend, engine_file, engine_places, fingerprint, weights_beside
+from squadqa.backends import (
+    check_backend,
+    engine_file,
+    engine_places,
+    fingerprint,
+    openvino_core,
+    weights_beside,
+)
 from .checkpoints import only_one
 from .demo import sample_questions
 from .files import check_flag, replace_file, user_path, write_json
@@ -400,7 +407,7 @@ def _write_engine(
     if format == "openvino":
         import openvino
 
-        made = openvino.Core().read_model(source)
+        made = openvino_core().read_model(source)
         openvino.save_model(made, folder / "model.xml", compress_to_fp16=dtype == "float16")
         return folder / "model.xml"
     if dtype == "int8-weights":

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from squadqa.backends import (
     export_onnx,
     fingerprint,
     open_engine,
+    openvino_core,
 )
 from squadqa.batching import TorchEngine, predict_logits
 from squadqa.bulk import open_part, run_settings
@@ -288,6 +290,29 @@ def test_an_answerer_goes_to_other_processes(backend, asked):
         assert other("Who slept?", CONTEXT) == qa("Who slept?", CONTEXT)
 
 
+ENGINES_THAT_GO = """
+import os, signal, sys
+from squadqa.inference import QuestionAnswerer
+
+for _ in range(2):  # the second is there before the first goes
+    qa = QuestionAnswerer(sys.argv[1], backend=sys.argv[2])
+del qa
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append("heard"))
+os.kill(os.getpid(), signal.SIGINT)
+print(*heard)
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_signals_are_heard_when_engines_have_gone(backend, asked, folder, monkeypatch):
+    "OpenVINO gives a process another stack for signals; it must not go with an engine."
+    monkeypatch.setenv("SQUADQA_CACHE", str(folder))
+    command = [sys.executable, "-c", ENGINES_THAT_GO, str(folder), backend]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr[-2000:]
+
+
 def test_the_fingerprint_of_an_export_tells_how_it_reads(folder, tmp_path):
     "A changed tokenizer is another model, as it is for a folder of PyTorch's."
     out = export_model(folder, tmp_path / "out")
@@ -340,9 +365,7 @@ def test_eight_bits(folder, asked, exported, monkeypatch):
 
 
 def bfloat16_here() -> bool:
-    import openvino
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def test_bfloat16(folder, monkeypatch):
