@@ -17,7 +17,8 @@ main { max-width: 778px; margin: 0 auto; padding: 0 1.6rem; }
 a { color: #2761e3; } .quarto-dark a { color: #00d4a4; }
 pre { overflow-x: hidden; padding: 0.4rem 0.7rem; font-size: 0.875em; }
 pre.sourceCode { background: #f1f3f4; } .quarto-dark pre.sourceCode { background: #373737; }
-code { font-family: monospace; } img { max-width: 100%; }
+code { font-family: monospace; white-space: pre; } main table a { word-break: break-word; }
+img { max-width: 100%; }
 """
 # Light and dark are one page here, and two style sheets in Quarto.
 PAGE = """<!doctype html>
@@ -36,12 +37,28 @@ MEASURE = """() => {
     return el.clientWidth > 0 && el.scrollWidth > el.clientWidth + 1 && !scrolls;
   };
   const name = el => (el.className || el.tagName) + ': ' + el.textContent.trim().slice(0, 60);
+  // Words of tables and headings that stand on two lines; code and the texts of a report may.
+  const broken = el => {
+    const found = [], texts = document.createTreeWalker(el, NodeFilter.SHOW_TEXT);
+    for (let text; (text = texts.nextNode());) {
+      if (text.parentElement.closest('code, .qa-errors')) continue;
+      for (const word of text.data.matchAll(/[^\\s\\-\\/.]+/g)) {
+        const range = document.createRange();
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        const tops = [...range.getClientRects()].map(box => Math.round(box.top));
+        if (new Set(tops).size > 1) found.push(word[0]);
+      }
+    }
+    return found;
+  };
   const pres = [...document.querySelectorAll('main pre')];
   const ids = [...document.querySelectorAll('body [id]')].map(el => el.id);
   const loaded = 'script[src], link[rel=stylesheet], img[src], iframe[src], source[src]';
   return {
     looked: pres.length,
     cut: pres.filter(cut).map(name),
+    broken: [...document.querySelectorAll('main :is(td, th, h1, h2, h3, h4)')].flatMap(broken),
     sideways: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     ids: ids.length,
     twice: ids.filter((id, i) => ids.indexOf(id) != i),
@@ -50,6 +67,8 @@ MEASURE = """() => {
       .filter(url => /^(https?:)?\\/\\//.test(url)),
   };
 }"""
+# What a page without a fault has of each.
+NOTHING = {"cut": [], "broken": [], "sideways": 0, "twice": [], "outside": []}
 AXE = """async () => {
   const result = await axe.run(document, {
     runOnly: RULES, resultTypes: ['violations', 'passes'],

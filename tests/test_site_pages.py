@@ -89,7 +89,7 @@ def assert_whole(browser, address: str, names: list[str]) -> None:
         told, elsewhere = look(browser, address, names, width, "light", site_probe.MEASURE)
         assert sum(page["looked"] for page in told.values()) > 8 * len(names)
         assert sum(page["ids"] for page in told.values()) > 5 * len(names)
-        for key, nothing in (("cut", []), ("sideways", 0), ("twice", []), ("outside", [])):
+        for key, nothing in site_probe.NOTHING.items():
             wrong = {name: page[key] for name, page in told.items() if page[key] != nothing}
             assert wrong == {}, (width, key)
         assert elsewhere == set()
@@ -131,7 +131,7 @@ def test_all_pages_are_whole_and_accessible(browser, tmp_path, request):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     told, elsewhere = look(browser, address, names, 390, "light", site_probe.MEASURE)
-    for key, nothing in (("cut", []), ("sideways", 0), ("twice", []), ("outside", [])):
+    for key, nothing in site_probe.NOTHING.items():
         wrong = {name: page[key] for name, page in told.items() if page[key] != nothing}
         assert wrong == {}, key
     assert elsewhere == set()
@@ -144,6 +144,7 @@ def test_a_fault_is_seen(browser, tmp_path):
     (tmp_path / "bad.html").write_text(
         "<!doctype html><title>x</title><body><main><pre style='overflow:hidden;width:50px'>"
         f"{'x' * 300}</pre><p id='a' style='color:#ccc'>grey</p><p id='a'>twice</p>"
+        "<table><td style='max-width:50px;overflow-wrap:anywhere'>onelongword</td></table>"
         "<div style='width:3000px'>wide</div><img src='https://example.org/x.png'></main>"
     )
     handler = functools.partial(Quiet, directory=tmp_path)
@@ -153,6 +154,7 @@ def test_a_fault_is_seen(browser, tmp_path):
     told, elsewhere = look(browser, address, ["bad"], 390, "light", site_probe.MEASURE)
     bad = told["bad"]
     assert bad["cut"] and bad["sideways"] > 1000 and bad["twice"] == ["a"] and bad["outside"]
+    assert bad["broken"] == ["onelongword"]
     assert elsewhere == {"https://example.org/x.png"}
     script = site_probe.axe_script()
     for scheme, rules in (("light", {"color-contrast", "image-alt"}), ("dark", {"color-contrast"})):

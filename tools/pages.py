@@ -296,6 +296,7 @@ def make_page(root: Path, page: str) -> nbformat.NotebookNode:
     book = nbformat.read(root / "nbs" / page, as_version=4)
     cells = page_cells(root, page, book.cells[1:])
     for number, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
+        cell.id = f"cell-{cell.id}"  # on the page beside the ids of headings
         quiet_outputs(cell, number)
     if page == "index.ipynb":
         after = next(i for i, c in enumerate(cells) if c.id == "who")

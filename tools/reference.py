@@ -187,7 +187,8 @@ def entry(lines: list[str], node: Definition, link: str, explained: str) -> list
         parts += [] if written == f"class {node.name}:" else [f"```python\n{written}\n```", ""]
         for method in methods(node):
             text = dedent(header(lines, method))
-            parts += [f"### {node.name}.{method.name}", "", description(method), ""]
+            name = method.name.replace("_", "\\_")  # a narrow screen breaks before it
+            parts += [f"### {node.name}.<wbr>{name}", "", description(method), ""]
             parts += [f"```python\n{text}\n```", "", *raises(method)]
     else:
         parts += [f"```python\n{header(lines, node)}\n```", "", *raises(node)]
