@@ -291,7 +291,7 @@ def test_an_answerer_goes_to_other_processes(backend, asked):
 
 
 ENGINES_THAT_GO = """
-import os, signal, sys
+import signal, sys
 from squadqa.inference import QuestionAnswerer
 
 for _ in range(2):  # the second is there before the first goes
@@ -299,7 +299,7 @@ for _ in range(2):  # the second is there before the first goes
 del qa
 heard = []
 signal.signal(signal.SIGINT, lambda *_: heard.append("heard"))
-os.kill(os.getpid(), signal.SIGINT)
+signal.raise_signal(signal.SIGINT)
 print(*heard)
 """
 

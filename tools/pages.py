@@ -107,7 +107,8 @@ def code_cell(cell: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
     if INSTALL in cell.source:
         fold(cell, "Install squadqa where it is missing")
     elif "export" in found and is_helper(cell.source):
-        fold(cell, "Imports and helpers")
+        imports = re.search(r"^(import|from) ", cell.source, re.M)
+        fold(cell, "Imports and helpers" if imports else "Helpers")
     elif is_folded(cell) and "code-fold" not in found:
         fold(cell, "Show the code")
     return cell
