@@ -17,8 +17,8 @@ main { max-width: 778px; margin: 0 auto; padding: 0 1.6rem; }
 a { color: #2761e3; } .quarto-dark a { color: #00d4a4; }
 pre { overflow-x: hidden; padding: 0.4rem 0.7rem; font-size: 0.875em; }
 pre.sourceCode { background: #f1f3f4; } .quarto-dark pre.sourceCode { background: #373737; }
-code { font-family: monospace; white-space: pre; } main table a { word-break: break-word; }
-img { max-width: 100%; }
+code { font-family: monospace; } img { max-width: 100%; }
+:is(h1, h2, h3, h4) code { white-space: pre; } main table a { word-break: break-word; }
 """
 # Light and dark are one page here, and two style sheets in Quarto.
 PAGE = """<!doctype html>
