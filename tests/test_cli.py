@@ -756,7 +756,9 @@ def test_a_context_from_a_pipe(squadqa, tiny_folder):
     assert done.code == 2 and ". is a folder" in done.err
 
 
-def shell(line: str) -> Done:
+def shell(words: str) -> Done:
+    "Python with these words, as a shell starts it."
+    line = f"{shlex.quote(sys.executable)} {words}"
     found = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=ROOT)
     return Done(found.returncode, found.stdout, found.stderr)
 
@@ -769,9 +771,9 @@ full_stream = pytest.mark.skipif(
 @full_stream
 def test_an_output_that_cannot_be_written_is_told(tiny_folder):
     words = f"-m squadqa.cli answer --question Who? --text Ann. --model {tiny_folder}"
-    full = shell(f"{sys.executable} {words} > /dev/full")
+    full = shell(f"{words} > /dev/full")
     assert full.code == 2 and "standard output cannot be written: No space left" in full.err
-    silent = shell(f"{sys.executable} -m squadqa.cli check nowhere.json 2>&-")
+    silent = shell("-m squadqa.cli check nowhere.json 2>&-")
     assert silent.code == 2 and silent.out == ""
 
 
@@ -781,7 +783,7 @@ def test_an_output_that_cannot_be_written_is_told(tiny_folder):
 def test_streams_that_nobody_can_write(where, tiny_folder):
     "Answers are not lost without a word, and what is said beside them is no reason to stop."
     words = f"-m squadqa.cli answer --question Who? --text Ann. --model {tiny_folder}"
-    done = shell(f"{sys.executable} {words} {where}")
+    done = shell(f"{words} {where}")
     if where == ">&-":
         assert done.code == 2 and "standard output is closed" in done.err
     else:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -615,7 +616,9 @@ def test_the_page_refuses_other_tokenizers(own, tmp_path, monkeypatch):
 def stand_in_for_npm(folder, script: str) -> str:
     "A folder for PATH whose `npm` does what the script says."
     folder.mkdir()
-    (folder / "npm").write_text(f"#!{sys.executable}\n{script}\n")
+    (folder / "script.py").write_text(script, encoding="utf-8")
+    words = shlex.join([sys.executable, str(folder / "script.py")])
+    (folder / "npm").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     (folder / "npm").chmod(0o755)
     return str(folder)
 
