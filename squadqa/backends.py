@@ -68,7 +68,7 @@ def dtype_name(
 
 @cache
 def openvino_core():  # an openvino.Core
-    "The one core of this process, which stays: signals are handled on memory of the last one."
+    "The one core of this process, never let go: Python may handle signals on its memory."
     import openvino
 
     return openvino.Core()
