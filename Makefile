@@ -23,7 +23,7 @@ help:
 	@echo "make sync         bring tables, links, package and README in step with the notebooks"
 	@echo "make format       ruff's formatting and its safe repairs"
 	@echo "make outputs      run the notebooks again and keep their outputs (N=course/03_labeling: one)"
-	@echo "make docs         render the site (needs Quarto)"
+	@echo "make docs         render the site (needs Quarto, and npm for its page)"
 
 setup: .venv/ready
 

@@ -16,6 +16,7 @@ COMPARISONS = {
     "training": "fine-tuning on a CPU against the course's recipe, windows per second",
     "packing": "training with several windows in a row, without padding, on a CPU",
     "answering": "questions per second of each engine against transformers' old pipeline",
+    "ceiling": "how fast answering in float32 could be: the products of its matrices alone",
     "start": "import squadqa, squadqa --help, squadqa answer to its first answer",
     "engines": "EM, F1, memory of PyTorch, ONNX Runtime and OpenVINO on all questions",
     "growth": "time and memory against the number of examples and the length of a text",

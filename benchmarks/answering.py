@@ -36,6 +36,16 @@ def peak_mib() -> int:
     return round(next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")))
 
 
+def windows_by_length(tokenizer, pairs: list[dict], size: int) -> list:
+    "Batches of windows as a model takes them, the shortest first: little padding is left."
+    columns = [pair["question"].strip() for pair in pairs], [pair["context"] for pair in pairs]
+    options = {"truncation": "only_second", "max_length": 384, "stride": 128}
+    rows = tokenizer(*columns, **options, return_overflowing_tokens=True)["input_ids"]
+    rows.sort(key=len)
+    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+    return [tokenizer.pad({"input_ids": b}, return_tensors="pt") for b in batches]
+
+
 def worker(kind: str, backend: str, dtype: str, model: str, file: str, longest: str) -> None:
     "Answers the questions that standard input names, a range (begin end) a line, as JSON lines."
     import torch
@@ -54,11 +64,7 @@ def worker(kind: str, backend: str, dtype: str, model: str, file: str, longest: 
         return qa(questions, contexts, **options)
 
     def forward(some):
-        columns = [pair["question"].strip() for pair in some], [pair["context"] for pair in some]
-        rows = qa.tokenizer(*columns, truncation="only_second", max_length=384)["input_ids"]
-        rows.sort(key=len)
-        batches = [rows[i : i + 8] for i in range(0, len(rows), 8)]
-        batches = [qa.tokenizer.pad({"input_ids": b}, return_tensors="pt") for b in batches]
+        batches = windows_by_length(qa.tokenizer, some, 8)
         begin = time.perf_counter()
         with torch.inference_mode():
             for batch in batches:

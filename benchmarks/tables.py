@@ -13,6 +13,7 @@ ORDER = (
     "training",
     "packing",
     "answering",
+    "ceiling",
     "engines",
     "start",
 )

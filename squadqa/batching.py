@@ -271,8 +271,16 @@ class TorchEngine:
         self.inputs: Sequence[str] = [name for name in known if not name.endswith("_positions")]
         self.max_tokens = max_tokens(model)
         self.model = model
-        self.on_gpu = model.device.type != "cpu"  # does it like few shapes?
-        self.queued = model.device.type == "cuda"  # does it compute while we go on?
+
+    @property
+    def on_gpu(self) -> bool:
+        "Does it like few shapes?"
+        return self.model.device.type != "cpu"
+
+    @property
+    def queued(self) -> bool:
+        "Does it compute while we go on?"
+        return self.model.device.type == "cuda"
 
     @torch.inference_mode()
     def send(
@@ -441,6 +449,7 @@ def make_loader(
     multiple: int = 1,  # widths are rounded up to a multiple of it
     limit: int | None = None,  # tokens that rounding may not exceed
     workers: int = 0,  # processes that make batches
+    pin_memory: bool = False,  # keep batches where a GPU fetches them faster
 ) -> DataLoader:  # batches as tensors
     "Batches of windows, each padded to its longest."
     known = model_columns(model)
@@ -451,7 +460,7 @@ def make_loader(
         sampler=sampler,
         collate_fn=WindowCollator(tokenizer, multiple, limit),
         num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )
 
 # %% ../nbs/inside/batching.ipynb #fit-batch

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from .answering import AskOptions, chunks
-from .backends import dtype_name, exported_engine
+from .backends import dtype_name, exported_engine, fingerprint
 from .checkpoints import only_one
 from squadqa.files import (
     Row,
@@ -39,7 +39,7 @@ from squadqa.files import (
     user_path,
 )
 from .inference import QuestionAnswerer
-from .processes import open_processes
+from .processes import processes_of
 
 # %% ../nbs/inside/bulk.ipynb #read-questions
 def _question(row: Row, names: dict[str, str], number: int) -> dict:
@@ -146,12 +146,14 @@ def run_settings(
 ) -> dict:  # values that JSON can hold
     "All on which the answers depend; it is the header of each part."
     engine = exported_engine(qa.name) if qa.name else None
+    # PyTorch's weights may have changed since the answerer was made
+    weights = fingerprint(qa.model, qa.tokenizer) if qa.backend == "torch" else qa.fingerprint
     return {
         "made_by": MADE_BY,
         "sha256": file_digest(questions)[:16],
         "columns": columns or {},
         "model": qa.name,
-        "weights": qa.fingerprint[:16],
+        "weights": weights[:16],
         "engine": engine["sha256"][:16] if engine else None,  # of an exported model
         "backend": qa.backend,
         "dtype": dtype_name(qa.dtype),
@@ -419,7 +421,7 @@ def predict_file(
     Under a launcher the processes share the chunks; the file is that of one process, byte for byte.
     """
     check_count("chunk", chunk)
-    state, options = open_processes(), options or AskOptions()
+    state, options = processes_of(qa.model), options or AskOptions()
     questions, output = known_file(questions), user_path(output)
     lock = only_one(output.with_name(f".{output.name}.lock"), "run", output)
     with ExitStack() as held:

@@ -233,7 +233,8 @@ OF_WEIGHTS = (  # what belongs to one set of weights and means nothing beside ot
 )
 RUN_FILES = (  # what a run writes besides its checkpoints
     *OF_WEIGHTS,
-    *"tokenizer* special_tokens_map.json added_tokens.json chat_template* vocab.json".split(),
+    *"tokenizer.json tokenizer_config.json tokenizer.model special_tokens_map.json".split(),
+    *"added_tokens.json chat_template.jinja chat_template.json vocab.json".split(),
     *"vocab.txt merges.txt spiece.model sentencepiece*.model trainer_state.json".split(),
     *"training_args.bin all_results.json learning_curve.png README.md".split(),
     *"predictions.json nbest.json scores.json report.html".split(),
@@ -498,10 +499,20 @@ def _check_folder(path: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
+def _is_of_a_model(path: Path) -> bool:
+    "Other programs have a config.json too"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(about, dict) and bool({"model_type", "peft_type"} & about.keys())
+
+
 def _check_overwritten(path: Path) -> None:
     "What an earlier run left may be replaced; a folder that never was one is somebody's own"
-    made = (*MODEL_FILES, "squadqa.json", "all_results.json")
-    if _checkpoint_folders(path) or any((path / name).exists() for name in made):
+    made = any((path / name).exists() for name in ("squadqa.json", "all_results.json"))
+    made = made or any(_is_of_a_model(path / name) for name in MODEL_FILES)
+    if made or _checkpoint_folders(path):
         return
     if found := run_files(path):
         raise ValueError(

@@ -327,6 +327,12 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
             f"{args.model!r} is no folder"
         )
     _check_folder(folder, _WRITTEN)
+    there = [folder / name for name in _WRITTEN if (folder / name).exists()]
+    if there and not (folder / "scores.json").exists():
+        raise ValueError(
+            f"{there[0]} is there, but no evaluation wrote it: choose another folder with "
+            "--output, or remove the file yourself"
+        )
     spare_project(folder)
     _spare_data(args.data, folder)
 
@@ -421,7 +427,7 @@ def evaluate(
     from squadqa.models import load_tokenizer
     from squadqa.processes import quiet_others
 
-    quiet_others()
+    quiet_others(use_cpu=args.device == "cpu")
     examples = _pick_split(_load(args), args.split)
     _check_references(examples)
     if args.fit_threshold and len({bool(a["text"]) for a in examples["answers"]}) < 2:
@@ -549,7 +555,7 @@ def predict(
     from squadqa.bulk import predict_file
     from squadqa.processes import quiet_others
 
-    quiet_others()
+    quiet_others(use_cpu=args.device == "cpu")
     start = time.perf_counter()
     done = predict_file(
         _answerer(args),

@@ -22,7 +22,7 @@ from .metrics import squad_scores
 from .models import check_fit
 from .pairs import Columns, cut_examples
 from .postprocessing import n_best_answers, postprocess
-from .processes import merge_shards, open_processes, pick_device
+from .processes import merge_shards, on_cpu, pick_device, processes_of
 from .validation import locate_pairs, prepare_validation_features
 
 # %% ../nbs/inside/evaluation.ipynb #eval-features
@@ -102,14 +102,13 @@ def evaluate_model(
         raise ValueError("there are no examples to evaluate")
     start = time.perf_counter()
     examples = examples.with_format(None)  # it may have been told to give arrays
-    state = open_processes()
     opened = engine or model.to(pick_device(device))
+    state = processes_of(model)
     windows = {"max_length": max_length, "stride": stride}
     decoding = {"max_answer_length": max_answer_length, "search": search}
     pairs = zip(examples["question"], examples["context"])
     lengths = [len(question or "") + len(context or "") for question, context in pairs]
-    on_cpu = model.device.type in ("cpu", "meta")  # meta: the engine has the weights
-    size = CHUNK if on_cpu else 16 * CHUNK
+    size = CHUNK if on_cpu(model) else 16 * CHUNK
     chunks = length_chunks(lengths, size)[state.process_index :: state.num_processes]
     bar = tqdm(
         chunks,

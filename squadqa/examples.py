@@ -25,6 +25,7 @@ from datasets import (
 )
 
 from squadqa.files import (
+    PACKED,
     READERS,
     Row,
     answer_lists,
@@ -164,6 +165,8 @@ def split_parts(
         return {split_of(path): [known_file(path)]}
     found: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
+        if file.suffix in PACKED and Path(file.stem).suffix.lower() in READERS:
+            raise ValueError(f"{file} is compressed: unpack it, or move it out of {path}")
         if file.suffix.lower() not in READERS or file.name.startswith(".") or file.is_dir():
             continue
         found.setdefault(split_of(file), []).append(file)

@@ -45,7 +45,7 @@ from .checkpoints import open_run, unheard_is_fine
 from .evaluation import Evaluation
 from .files import check_columns, check_count
 from .hub import describe_run, model_card, open_push
-from .labeling import answer_chars, first_answers
+from .labeling import answer_chars, first_answers, held_chars
 from .metrics import squad_scores
 from squadqa.models import (
     check_fit,
@@ -202,9 +202,10 @@ def prepare_generative_features(
     )
     for i, (name, text) in enumerate(zip(examples["id"], examples["context"])):
         chars = answer_chars(answers[i]) if answers is not None else None
+        held = held_chars(asked[i].context.offsets, *chars) if chars else None
         for n, w in enumerate(asked[i].windows):
             start, end = window_chars(asked[i].context, w)
-            inside = chars is not None and start <= chars[0] and chars[1] <= end
+            inside = held is not None and start <= held[0] and held[1] <= end
             if chars and not inside and not teach_empty:
                 continue  # a question without any answer keeps its windows
             targets.append(text[slice(*chars)] if chars and inside else "")

@@ -10,6 +10,7 @@ __all__ = ['TASK', 'OLD_MODEL', 'OLD_DEFAULTS', 'OLD_NAMES', 'describe_starter',
 # %% ../nbs/course/09_inference.ipynb #export-imports
 import logging
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -94,8 +95,8 @@ def _load_parts(model, tokenizer) -> tuple[str, PreTrainedModel, PreTrainedToken
     name = getattr(model, "name_or_path", "")
     if named:
         name = "starter" if model is None else str(model)
-    if isinstance(model, Path):
-        name = resolve_model(model)  # a folder, even if it is called like a preset
+    if isinstance(model, Path) or not named and name and os.path.isdir(name):
+        name = resolve_model(Path(name))  # a folder, even if it is called like a preset
     if not (name or named) and tokenizer is None:
         raise ValueError("pass tokenizer=: this model was built in memory and names none")
     loaded = load_for_engine(name) if named else model
@@ -498,6 +499,13 @@ class QuestionAnsweringPipeline(Pipeline):
         self._renew()
         folder = Path(save_directory).absolute()
         settings = read_settings(folder)  # if they are damaged, nothing is written
+        kinds = ("config.json", "adapter_config.json")
+        other = kinds[not hasattr(self.model, "peft_config")]
+        if "engine" in settings or (folder / other).exists():
+            raise ValueError(
+                f"{folder} holds a model of another kind (an adapter, a whole model or an exported "
+                "one), whose files would stay between those of this one: choose another folder"
+            )
         self.model.save_pretrained(save_directory, **options)
         self.tokenizer.save_pretrained(save_directory, **options)
         threshold = self.answerer.null_threshold or None

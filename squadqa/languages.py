@@ -83,13 +83,24 @@ def _plain(character: str) -> str:
     )
 
 
+@cache
+def _compatible(character: str) -> str:
+    "Another width or form of a character as the usual one; but 10² is not 102, and 5½ not 512"
+    kind, *digits = unicodedata.decomposition(character).split() or [""]
+    raised = kind in ("<super>", "<sub>", "<fraction>")
+    if raised and any(chr(int(digit, 16)).isdigit() for digit in digits):
+        return character
+    return unicodedata.normalize("NFKC", character)
+
+
 def fold_characters(
     text: str,  # any string
     language: str,  # a key of `LANGUAGES`; Turkish has its own i
 ) -> str:  # one width, one case, ASCII digits, no punctuation; letters keep their accents
     "Give characters that a reader takes for the same one form."
     while True:  # what is left after a removal may compose anew; two or three rounds are enough
-        folded = unicodedata.normalize("NFKC", text)
+        folded = "".join(map(_compatible, unicodedata.normalize("NFC", text)))
+        folded = unicodedata.normalize("NFC", folded)
         if language == "tr":
             folded = folded.replace("İ", "i").replace("I", "ı").replace("i\u0307", "i")
         folded = "".join(map(_plain, folded.casefold()))

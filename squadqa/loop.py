@@ -30,7 +30,7 @@ from squadqa.loop_steps import (
 )
 from .processes import make_accelerator
 from .results import FineTuneResult, spare_project
-from .training import load_for_training
+from .training import load_for_training, own_forward
 
 # %% ../nbs/course/08_accelerate.ipynb #train-steps
 def train_steps(
@@ -124,12 +124,13 @@ def train_loop(
         model, tokenizer, data = load_for_training(model, tokenizer, data, settings)
         push = open_push(folder, push_to_hub, settings)
         base = about["base_model"]
-        run = start_run(accelerator, model, tokenizer, data, folder, settings, base)
-        first, start, stop = run.step, time.perf_counter(), StopOnInterrupt(accelerator)
-        with stop.listening():
-            train_steps(run, stop, bool(push_to_hub), push)
-        seconds = time.perf_counter() - start
-        return finish_run(run, run.step - first, seconds, about, push)
+        with own_forward(accelerator, model):
+            run = start_run(accelerator, model, tokenizer, data, folder, settings, base)
+            first, start, stop = run.step, time.perf_counter(), StopOnInterrupt(accelerator)
+            with stop.listening():
+                train_steps(run, stop, bool(push_to_hub), push)
+            seconds = time.perf_counter() - start
+            return finish_run(run, run.step - first, seconds, about, push)
 
 # %% ../nbs/course/08_accelerate.ipynb #moved-names
 from .moved import signpost

@@ -141,6 +141,7 @@ def _make_loaders(
         "multiple": settings.pad_to_multiple_of or width_step(device),
         "limit": settings.max_length,
         "workers": count_workers(settings.workers, device),
+        "pin_memory": device.type == "cuda",
     }
     training, scored = windows
     sampler = LengthGroupedSampler(window_lengths(training), plan.windows_per_step, settings.seed)

@@ -114,6 +114,14 @@ def _started(context: str, text: str, start: int, utf16: bool | None) -> tuple |
     return None if found is None else (found, "utf16", "")
 
 
+def _is_whole(context: str, text: str, start: int) -> bool:
+    "5 is not the answer where the context says 15"
+    end = start + len(text)
+    before, behind = context[max(start - 1, 0) : start], context[end : end + 1]
+    cut_before = text[0].isdigit() and before.isdigit()
+    return not (cut_before or text[-1].isdigit() and behind.isdigit())
+
+
 def locate(
     context: str,
     text: str,  # an answer, not empty
@@ -124,11 +132,11 @@ def locate(
     "Find the one place of an answer, or say why there is none; then the start is a proposal."
     if start is not None and (found := _started(context, text, start, utf16)):
         return found
-    places = find_answers(context, text)
+    places = [at for at in find_answers(context, text) if _is_whole(context, text, at)]
     if not places:
-        message = (
-            f"the answer {shown(text)} does not occur in the context{_near_miss(context, text)}"
-        )
+        inside = text in context
+        hint = " but inside longer numbers" if inside else _near_miss(context, text)
+        message = f"the answer {shown(text)} does not occur in the context{hint}"
         return None, "answer_not_in_context", message
     at = ", ".join(map(str, places[:5])) + (" ..." if len(places) > 5 else "")
     if start is not None:
@@ -228,7 +236,7 @@ def _as_answer(value, at: str, context) -> str:
 
 
 def _holds(context, text: str) -> bool:
-    return isinstance(context, str) and text in context
+    return isinstance(context, str) and locate(context, text)[0] is not None
 
 
 def _as_list(value) -> list:
@@ -613,6 +621,8 @@ def _with_spans(
 ) -> list[Draft]:
     "Drafts with the spans that are answers"
     labels = {name for _, spans in pairs for name, *_ in spans if name is not None}
+    if label is not None and not labels and any(spans for _, spans in pairs):
+        raise ValueError(f"the answers of {where} have no labels: leave out label={label!r}")
     _check_label(label, labels, where)
     drafts = []
     for draft, spans in pairs:
@@ -997,10 +1007,12 @@ def convert_file(
     "From a file of your own to SQuAD json. Nothing is written if a row is in doubt."
     dataset, report = convert(source, layout, columns, **options)
     path = user_path(output)
-    if report.left_out and path.exists() and path.samefile(user_path(source)):
+    lost = f"{len(report.left_out)} of its rows" if report.left_out else ""
+    if layout != "table":
+        lost = lost or "what an annotation tool keeps besides the answers"
+    if lost and path.exists() and path.samefile(user_path(source)):
         raise ValueError(
-            f"{path} is the file that was read, and {len(report.left_out)} of its rows are left "
-            "out: write to another file"
+            f"{path} is the file that was read, and {lost} would be lost: write to another file"
         )
     save_squad_json(dataset, path, overwrite)
     return report

@@ -6,20 +6,22 @@
 __all__ = ['SAME', 'MAY_CHANGE', 'LONG_RUN', 'load_training_data', 'check_spans', 'load_for_training', 'split_features',
            'read_columns', 'training_device', 'pick_precision', 'windows_per_step', 'training_arguments',
            'run_identity', 'Diverged', 'all_finite', 'should_compile', 'compile_model', 'compile_if_wanted',
-           'CompileFirst', 'KeepWhole', 'summarize_run', 'best_scores', 'finished_result', 'run_training']
+           'CompileFirst', 'own_forward', 'KeepWhole', 'summarize_run', 'best_scores', 'finished_result',
+           'run_training']
 
 # %% ../nbs/inside/training.ipynb #export-imports
 import json
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from datasets import Dataset, DatasetDict
 from transformers import (
@@ -220,7 +222,7 @@ def training_arguments(
         bf16=precision == "bf16",
         use_cpu=settings.use_cpu or not torch.accelerator.is_available(),
         dataloader_num_workers=count_workers(settings.workers, device),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device == "cuda",
         # batches travel to a GPU while it computes; they lie in pinned memory
         accelerator_config={"non_blocking": device == "cuda"},
     )
@@ -377,6 +379,21 @@ class CompileFirst(TrainerCallback):
         rows, collate = self.trainer.train_dataset, self.trainer.data_collator
         self.trainer.compiled = compile_if_wanted(self.settings, model, windows, rows, collate)
 
+# %% ../nbs/inside/training.ipynb #own-forward
+@contextmanager
+def own_forward(
+    accelerator: Accelerator,  # of the run
+    model: PreTrainedModel,  # not prepared yet
+) -> Iterator[None]:
+    "Let a model compute in its own precision again after a run."
+    untouched = "forward" not in vars(model)
+    try:
+        yield
+    finally:
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        if untouched:
+            vars(model).pop("forward", None)
+
 # %% ../nbs/inside/training.ipynb #keep-whole
 class KeepWhole(TrainerCallback):
     "Checkpoints that are whole or do not count, and an end to a run that has diverged."
@@ -527,7 +544,7 @@ def run_training(
     keeper = KeepWhole(folder, settings)
     trainer.add_callback(keeper)
     trainer.add_callback(stop)
-    with stop.listening():
+    with own_forward(trainer.accelerator, trainer.model), stop.listening():
         checkpoint = folder.start(identity)
         args.eval_on_start = args.eval_on_start and not _evaluated_at_start(checkpoint)
         done = finished_result(checkpoint, args.max_steps) if checkpoint else None

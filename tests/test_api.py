@@ -53,6 +53,7 @@ from squadqa.windows import find_cls, tokenize_windows
 ENGINES = pytest.mark.parametrize("engine", [fine_tune, train_loop])
 LENGTHS = {"max_length": 128, "stride": 32}
 RUN = LENGTHS | dict(batch_size=4, learning_rate=1e-3, mixed_precision="no", disable_tqdm=True)
+HALF = RUN | {"mixed_precision": "bf16"}
 QUESTION, CONTEXT = "When does the ferry leave?", "The ferry leaves at nine, and the cat waits."
 
 
@@ -184,6 +185,31 @@ def test_no_precision_is_none_whatever_the_launcher_says(monkeypatch, tmp_path):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "odd")
     with pytest.raises(ValueError, match="ACCELERATE_MIXED_PRECISION='odd' is none of"):
         choose_precision("auto", "cpu")
+
+
+@ENGINES
+@pytest.mark.parametrize("ends", ["whole", "stopped"])
+def test_a_model_computes_in_its_own_precision_after_a_run(
+    engine, ends, tiny, minilm, few, tmp_path, monkeypatch
+):
+    "Accelerate makes the model that was passed compute in 16 bits, for good."
+    inputs = minilm(QUESTION, CONTEXT, return_tensors="pt")
+    half = []
+    tiny.register_forward_hook(lambda *_: half.append(torch.is_autocast_enabled("cpu")))
+    if ends == "stopped":
+        monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine(tiny, few, tmp_path, tokenizer=minilm, use_cpu=True, max_steps=1, **HALF)
+    else:
+        engine(tiny, few, tmp_path, tokenizer=minilm, use_cpu=True, max_steps=1, **HALF)
+    assert half and "forward" not in vars(tiny)
+    with torch.no_grad():
+        found = tiny.eval()(**inputs)
+        expected = type(tiny).forward(tiny, **inputs)
+    assert torch.equal(found.start_logits, expected.start_logits)
+    if ends == "whole":
+        kept = load_model(tmp_path).eval()(**inputs)
+        assert torch.equal(found.end_logits, kept.end_logits)
 
 
 def test_a_trainer_scores_the_windows_that_it_was_given(tiny, minilm, few, tmp_path):

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -420,6 +421,16 @@ def test_few_widths_occur(device, most, limit, minilm):
 # A GPU's ways, on a CPU
 
 
+def test_an_engine_is_where_its_model_is(model):
+    "A model may be moved after the engine was made, as a training does."
+    engine = TorchEngine(model)
+    found = []
+    for kind in ("cuda", "cpu", "mps"):
+        engine.model = SimpleNamespace(device=torch.device(kind))
+        found.append((engine.on_gpu, engine.queued))
+    assert found == [(True, True), (False, False), (True, False)]
+
+
 def test_few_shapes_on_a_gpu(windows, model, minilm, monkeypatch):
     expected = predict_logits(model, windows, minilm, progress=False)
     shapes = []
@@ -427,8 +438,8 @@ def test_few_shapes_on_a_gpu(windows, model, minilm, monkeypatch):
         lambda module, args, inputs: shapes.append(tuple(inputs["input_ids"].shape)),
         with_kwargs=True,
     )
+    monkeypatch.setattr(TorchEngine, "on_gpu", True)
     engine = TorchEngine(model.eval())
-    engine.on_gpu = True
     n = len(windows)
     close(predict_logits(engine, windows, minilm, batch_size=24, progress=False), expected)
     assert n % 24 and {rows for rows, _ in shapes} <= {1, 2, 4, 8, 16, 24}
@@ -442,8 +453,8 @@ def test_logits_are_waited_for_once_in_a_while(windows, model, minilm, monkeypat
     expected = predict_logits(model, windows, minilm, progress=False)
     waits = []
     monkeypatch.setattr(TorchEngine, "wait", lambda self: waits.append(1))
+    monkeypatch.setattr(TorchEngine, "queued", True)
     engine = TorchEngine(model.eval())
-    engine.queued = True
     close(predict_logits(engine, windows, minilm, batch_size=1, progress=False), expected)
     assert len(waits) == -(-len(windows) // IN_FLIGHT)
 

@@ -24,7 +24,7 @@ QUICK = (
     "packing",
     "start",
 )
-SLOW = ("growth", "answering", "engines")  # processes that answer
+SLOW = ("growth", "answering", "ceiling", "engines")  # processes that answer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -196,3 +196,20 @@ def test_the_lesson_shows_the_results(capsys, monkeypatch):
 
 def peaks_of(record: dict) -> list[tuple[str, str, int]]:
     return [(*name.split(), peak) for name, peak in record["more"]["peak_mib"].items()]
+
+
+def test_the_part_is_cut_out_of_the_whole(shared, tmp_path, capsys):
+    "The training part is enough of a whole here: its articles, and one more that is not wanted."
+    from tools import real_data as tool
+
+    part = json.loads((shared / "squad" / tool.PART).read_text(encoding="utf-8"))
+    other = {"title": "Another", "paragraphs": part["data"][0]["paragraphs"]}
+    whole = part | {"data": [*part["data"][:5], other, *part["data"][5:]]}
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(whole))
+    tool.cut_part(tmp_path)
+    assert json.loads((tmp_path / tool.PART).read_text())["data"] == part["data"]
+
+    (tmp_path / tool.PART).unlink()
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(whole | {"data": whole["data"][:3]}))
+    tool.cut_part(tmp_path)  # an unexpected part is told, and not written
+    assert "left out" in capsys.readouterr().err and not (tmp_path / tool.PART).exists()

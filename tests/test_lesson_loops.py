@@ -103,6 +103,16 @@ def test_the_loop_is_short_and_stands_alone():
     assert own and set(own) <= ALLOWED
 
 
+def test_the_edits_stay_on_the_device_of_the_script():
+    "Accelerate refuses `cpu=True` after the script has taken a GPU; Trainer's settings free it."
+    code = {cell["id"]: source(cell) for cell in cells(LOOP) if cell["cell_type"] == "code"}
+    order = list(code)
+    edits = order[order.index("run-loop") + 1 : order.index("trainer-losses")]
+    assert "accumulate-code" in edits and "resume-code" in edits
+    assert [name for name in edits if "cpu=True" in code[name]] == []
+    assert "use_cpu=True" in code["trainer-losses"]
+
+
 @pytest.mark.timeout(600)
 def test_the_loop_trains_under_accelerate_launch(few, tiny_folder, tmp_path):
     from transformers import AutoModelForQuestionAnswering, AutoTokenizer

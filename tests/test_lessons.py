@@ -255,3 +255,19 @@ def test_a_spoiled_notebook_is_noticed(number, tmp_path):
 
 def test_each_measure_is_spoiled_once():
     assert {measure for measure, _ in SPOILED} == set(MEASURES)
+
+
+def test_models_that_a_gpu_may_have_get_their_inputs_there():
+    "No GPU runs these tests, and a lesson is to run in Colab with one."
+    by_hand = []
+    for path in NOTEBOOKS:
+        for cell in cells(path):
+            if cell["cell_type"] == "code":
+                for call in re.findall(r"\bqa\.model\(.*", source(cell)):
+                    by_hand.append((path.stem, cell["id"], "to(qa.model.device)" in call))
+    assert len(by_hand) >= 2 and all(moved for *_, moved in by_hand), by_hand
+    texts = {name_of(path): "".join(map(source, cells(path))) for path in NOTEBOOKS}
+    # `evaluate_model` has moved it
+    assert 'model.to("cpu")(**inputs)' in texts["course/00_first_answer"]
+    for name in ("course/08_accelerate", "further/many_processes", "inside/processes"):
+        assert "CUDA_VISIBLE_DEVICES" in texts[name], f"{name} starts two processes on one GPU"

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from processes import alone, processes
 from transformers import BertConfig, BertModel
 
 from squadqa import processes as own
+from squadqa.arguments import choose_hyperparameters
 from squadqa.processes import (
     StepPlan,
     cast,
@@ -25,8 +27,10 @@ from squadqa.processes import (
     own_share,
     pick_device,
     plan_steps,
+    processes_of,
     quiet_others,
 )
+from squadqa.training import training_arguments
 
 
 @pytest.mark.parametrize("name", ["xpu", "xla", "hpu", "mtia", "meta", "vulkan", "ipu", "maia"])
@@ -121,6 +125,47 @@ def test_a_run_chooses_anew():
 
     best = "bf16" if has_bf16() else "no"
     assert alone(runs) == [("no", "cpu"), ("bf16", "cpu"), (best, "cpu")]
+
+
+def test_a_run_forgets_the_device_of_the_one_before():
+    "After a run with use_cpu the next one may have the GPU; nobody else resets what is shared."
+
+    def marks():
+        open_processes(use_cpu=True).marked = True
+        kept = getattr(open_processes(), "marked", False)
+        make_accelerator(mixed_precision="no")
+        return kept, getattr(open_processes(), "marked", False)
+
+    assert alone(marks) == (True, False)
+
+
+def test_what_a_cpu_answers_leaves_the_gpu_alone(monkeypatch):
+    "In a launch on a machine with a GPU; alone, the process may still want it for a training."
+    asked = []
+    fake = SimpleNamespace(num_processes=2)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(own, "PartialState", lambda cpu: asked.append(cpu) or fake)
+    for size, kinds in ((2, ("cpu", "meta", "cuda")), (1, ("cpu",))):
+        fake.num_processes = size
+        monkeypatch.setattr(own, "launched", lambda size=size: (size, 0))
+        for kind in kinds:
+            processes_of(SimpleNamespace(device=torch.device(kind)))
+    assert asked == [True, True, False, False]
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # `accelerate launch --cpu`
+    open_processes()
+    assert asked[-1] is True
+
+
+def test_a_launch_on_the_cpu_trains_in_its_precision(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(own, "has_bf16", lambda: True)
+    assert choose_precision() == "fp16"
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert choose_precision() == "bf16"
+    args = training_arguments(tmp_path, choose_hyperparameters(mixed_precision="no"))
+    assert args.device.type == "cpu" and not args.dataloader_pin_memory
 
 
 def test_accelerate_still_keeps_its_precision():
