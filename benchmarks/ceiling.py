@@ -78,7 +78,7 @@ def start_workers(model: str, file: Path, quick: bool) -> dict[str, dict[str, Wo
 
 
 def measure(settings: Settings) -> Measured:
-    questions = 8 if settings.quick else int(os.environ.get("SQUADQA_QUESTIONS", 400))
+    questions = 8 if settings.quick else int(os.environ.get("SQUADQA_QUESTIONS", 200))
     pairs, long = pairs_of(settings, questions), answering.long_pairs(settings)
     n, seconds = len(pairs), {}
     with tempfile.TemporaryDirectory() as folder:

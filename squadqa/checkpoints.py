@@ -512,6 +512,7 @@ def _check_overwritten(path: Path) -> None:
     "What an earlier run left may be replaced; a folder that never was one is somebody's own"
     made = any((path / name).exists() for name in ("squadqa.json", "all_results.json"))
     made = made or any(_is_of_a_model(path / name) for name in MODEL_FILES)
+    made = made or any(path.glob("*model*.safetensors"))
     if made or _checkpoint_folders(path):
         return
     if found := run_files(path):

@@ -327,14 +327,14 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
             f"{args.model!r} is no folder"
         )
     _check_folder(folder, _WRITTEN)
+    spare_project(folder)
+    _spare_data(args.data, folder)
     there = [folder / name for name in _WRITTEN if (folder / name).exists()]
     if there and not (folder / "scores.json").exists():
         raise ValueError(
             f"{there[0]} is there, but no evaluation wrote it: choose another folder with "
             "--output, or remove the file yourself"
         )
-    spare_project(folder)
-    _spare_data(args.data, folder)
 
 # %% ../nbs/inside/cli.ipynb #evaluate-rules
 def _weights_seen(model: str) -> list[tuple]:

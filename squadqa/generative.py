@@ -202,7 +202,8 @@ def prepare_generative_features(
     )
     for i, (name, text) in enumerate(zip(examples["id"], examples["context"])):
         chars = answer_chars(answers[i]) if answers is not None else None
-        held = held_chars(asked[i].context.offsets, *chars) if chars else None
+        offsets: np.ndarray = asked[i].context.offsets - 1  # without the space in front
+        held = held_chars(offsets, *chars) if chars else None
         for n, w in enumerate(asked[i].windows):
             start, end = window_chars(asked[i].context, w)
             inside = held is not None and start <= held[0] and held[1] <= end

@@ -85,10 +85,9 @@ def _plain(character: str) -> str:
 
 @cache
 def _compatible(character: str) -> str:
-    "Another width or form of a character as the usual one; but 10² is not 102, and 5½ not 512"
+    "Another width or form of a character as the usual one; but 10² is not 102"
     kind, *digits = unicodedata.decomposition(character).split() or [""]
-    raised = kind in ("<super>", "<sub>", "<fraction>")
-    if raised and any(chr(int(digit, 16)).isdigit() for digit in digits):
+    if kind in ("<super>", "<sub>") and any(chr(int(digit, 16)).isdigit() for digit in digits):
         return character
     return unicodedata.normalize("NFKC", character)
 

@@ -114,12 +114,16 @@ def _started(context: str, text: str, start: int, utf16: bool | None) -> tuple |
     return None if found is None else (found, "utf16", "")
 
 
-def _is_whole(context: str, text: str, start: int) -> bool:
-    "5 is not the answer where the context says 15"
-    end = start + len(text)
-    before, behind = context[max(start - 1, 0) : start], context[end : end + 1]
-    cut_before = text[0].isdigit() and before.isdigit()
-    return not (cut_before or text[-1].isdigit() and behind.isdigit())
+def _places(context: str, text: str) -> list[int]:
+    "Where an answer stands; 5 is no answer where the context says 15"
+    found = []
+    for start in find_answers(context, text):
+        end = start + len(text)
+        before, behind = context[max(start - 1, 0) : start], context[end : end + 1]
+        cut_before = text[0].isdigit() and before.isdigit()
+        if not (cut_before or text[-1].isdigit() and behind.isdigit()):
+            found.append(start)
+    return found
 
 
 def locate(
@@ -132,7 +136,7 @@ def locate(
     "Find the one place of an answer, or say why there is none; then the start is a proposal."
     if start is not None and (found := _started(context, text, start, utf16)):
         return found
-    places = [at for at in find_answers(context, text) if _is_whole(context, text, at)]
+    places = _places(context, text)
     if not places:
         inside = text in context
         hint = " but inside longer numbers" if inside else _near_miss(context, text)
@@ -236,7 +240,7 @@ def _as_answer(value, at: str, context) -> str:
 
 
 def _holds(context, text: str) -> bool:
-    return isinstance(context, str) and locate(context, text)[0] is not None
+    return isinstance(context, str) and bool(_places(context, text))
 
 
 def _as_list(value) -> list:
@@ -1007,13 +1011,11 @@ def convert_file(
     "From a file of your own to SQuAD json. Nothing is written if a row is in doubt."
     dataset, report = convert(source, layout, columns, **options)
     path = user_path(output)
-    lost = f"{len(report.left_out)} of its rows" if report.left_out else ""
+    lost = f"{len(report.left_out)} of its rows are left out" if report.left_out else ""
     if layout != "table":
-        lost = lost or "what an annotation tool keeps besides the answers"
+        lost = lost or "an annotation tool keeps more in it than the answers"
     if lost and path.exists() and path.samefile(user_path(source)):
-        raise ValueError(
-            f"{path} is the file that was read, and {lost} would be lost: write to another file"
-        )
+        raise ValueError(f"{path} is the file that was read, and {lost}: write to another file")
     save_squad_json(dataset, path, overwrite)
     return report
 

@@ -102,8 +102,8 @@ def trim_context(
     "Take away the space that some tokenizers count as part of a word; give dropped accents back."
     longer = dropped_marks(context.text, context.offsets)
     if longer:
-        ends = [longer.get(end, end) for end in context.ends.tolist()]
-        context = replace(context, offsets=np.stack([context.starts, ends], axis=1))
+        longest = [(start, longer.get(end, end)) for start, end in context.offsets.tolist()]
+        context = replace(context, offsets=np.array(longest, np.int64).reshape(-1, 2))
     white: np.ndarray = np.zeros(len(context.text) + 1, bool)  # the last: "before the text"
     white[[match.start() for match in re.finditer(r"\s", context.text)]] = True
     edges = np.flatnonzero(white[context.starts] | white[context.ends - 1])

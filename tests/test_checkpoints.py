@@ -571,11 +571,13 @@ def test_what_no_run_made_is_not_overwritten(name, tmp_path):
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize("made", ["notes.txt", "checkpoint-5/model.safetensors", "config.json"])
+@pytest.mark.parametrize(
+    "made", ["notes.txt", "checkpoint-5/model.safetensors", "config.json", "model.safetensors"]
+)
 def test_what_a_run_made_is_overwritten(made, tmp_path):
     "A killed run has half a checkpoint, a finished one has a model; notes are in nobody's way."
     (tmp_path / made).parent.mkdir(exist_ok=True)
-    (tmp_path / made).write_text("old")
+    (tmp_path / made).write_text('{"model_type": "bert"}')
     with open_run(tmp_path, overwrite=True) as folder:
         assert folder.start(IDENTITY) is None
         folder.model_is_written()

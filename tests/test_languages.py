@@ -454,7 +454,7 @@ def test_xquad_words(xquad):
     )
 
 
-@pytest.mark.parametrize("code, unknown, mlqa", [("zh", 0.609, 100), ("ar", 0.0, 98.82)])
+@pytest.mark.parametrize("code, unknown, mlqa", [("zh", 0.609, 100), ("ar", 0.0, 100)])
 def test_xquad_labels_with_the_minilm_tokenizer(xquad, minilm, code, unknown, mlqa):
     """The ceiling that the lesson tells: what the labels themselves score, and the share of unknown
     tokens."""
