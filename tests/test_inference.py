@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+from unicodedata import category
 
 import numpy as np
 import pytest
@@ -128,6 +129,9 @@ def test_windows_are_those_of_the_tokenizer(name, request):
         ids = qa.tokenizer(question.strip(), add_special_tokens=False)["input_ids"]
         tokens = tokenize_contexts(qa.tokenizer, [context])[context]
         windows = make_windows(ids, tokens, qa.layout, max_length, stride)
+        alone = qa.tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
+        owned = {place for a, b in alone["offset_mapping"] for place in range(a, b)}
+        loose = {i for i, sign in enumerate(context) if category(sign) == "Mn"} - owned
         seen += len(windows)
         assert [w.features["input_ids"] for w in windows] == expected["input_ids"]
         if "token_type_ids" in qa.tokenizer.model_input_names:
@@ -137,9 +141,12 @@ def test_windows_are_those_of_the_tokenizer(name, request):
             sides = expected.sequence_ids(i)
             place = range(w.first, w.first + w.end - w.begin)
             assert [j for j, s in enumerate(sides) if s == side] == list(place)
-            trimmed = trim_offsets(
-                [expected["offset_mapping"][i][j] for j in place], context
-            )  # a line break is a token of its own for some
+            offsets = [list(expected["offset_mapping"][i][j]) for j in place]
+            for offset in offsets:  # accents that are no part of a token come back
+                behind = itertools.count(offset[1])
+                offset[1] = next(p for p in behind if p not in loose)
+            # a line break is a token of its own for some
+            trimmed = trim_offsets(list(map(tuple, offsets)), context)
             assert trimmed == list(
                 zip(tokens.starts[w.begin : w.end].tolist(), tokens.ends[w.begin : w.end].tolist())
             )
