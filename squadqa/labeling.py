@@ -76,10 +76,10 @@ def label_windows(
     for i, (example, part) in enumerate(zip(examples, parts)):
         if part:
             tokens[example] += windows["offset_mapping"][i][part[0] : part[1] + 1]
+    asked = {i: chars for i in tokens if (chars := answer_chars(answers[i]))}
+    held = {i: held_chars(tokens[i], *chars) for i, chars in asked.items()}
     for i, example in enumerate(examples):
-        chars, context = answer_chars(answers[example]), parts[i]
-        chars = held_chars(tokens[example], *chars) if chars else None
-        span = None
+        chars, context, span = held.get(example), parts[i], None
         if chars and context:
             span = token_span(windows["offset_mapping"][i][context[0] : context[1] + 1], *chars)
         if context and span:

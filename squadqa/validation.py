@@ -85,10 +85,11 @@ def locate_windows(
     tokens: dict[int, list] = defaultdict(list)  # of each context, over all of its windows
     for example, offsets in zip(examples, kept):
         tokens[example] += filter(None, offsets)
+    longer = {i: dropped_marks(contexts[i], tokens[i]) for i in tokens} if contexts else {}
     for i, (example, offsets) in enumerate(zip(examples, kept)):
         if contexts:
-            longer = dropped_marks(contexts[example], tokens[example])
-            offsets = [x and (x[0], longer.get(x[1], x[1])) for x in offsets]
+            ends = longer.get(example, {})
+            offsets = [x and (x[0], ends.get(x[1], x[1])) for x in offsets]
             offsets = trim_offsets(offsets, contexts[example])
         located["example_id"].append(ids[example])
         located["offset_mapping"].append(offsets)

@@ -134,6 +134,7 @@ def test_the_loop_trains_under_accelerate_launch(few, tiny_folder, tmp_path):
     assert steps[1] > steps[2] >= steps[1] / 2
 
 
+@pytest.mark.slow
 def test_two_processes_score_a_model_as_one_does(few, tmp_path):
     "With a learning rate of 0 the scores can only differ if windows are lost, doubled or swapped."
     small = dict(SOURCE=few, EPOCHS=1, MAX_LENGTH=192, STRIDE=48, BATCH_SIZE=3, LEARNING_RATE=0.0)

@@ -21,13 +21,15 @@ from notebooks import (
     sources,
 )
 
-# They train, export or start processes, and take half a minute or more: `make test-all` runs them.
+# They train, export, start processes or have a real model answer over and over, and take a quarter
+# of a minute or more: `make test-all` runs them.
 HEAVY = (
     "course/00_first_answer",
     "course/07_trainer",
     "course/08_accelerate",
     "course/10_capstone",
     "further/adapters",
+    "further/analysis",
     "further/generative",
     "further/many_processes",
     "further/performance",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from squadqa import labeling, validation
 from squadqa.batching import make_features
 from squadqa.data import load_squad
 from squadqa.labeling import label_windows, model_inputs, prepare_train_features
@@ -102,6 +103,23 @@ def test_a_text_that_comes_twice_is_tokenized_once(minilm, monkeypatch):
     pairs = cut_pairs(minilm, ["Who?", "When?", "Where?"], ["At nine.", "At nine.", "Here."])
     assert seen == [2, 3]  # two contexts, three questions
     assert pairs[0].context is pairs[1].context
+
+
+def test_a_text_of_many_windows_is_looked_at_once(minilm, monkeypatch):
+    "What the tokenizer drops of a text is found once, not once in each of its windows."
+    looked = []
+
+    def counted(function):
+        return lambda *given: looked.append(function.__name__) or function(*given)
+
+    for module, function in ((labeling, "held_chars"), (validation, "dropped_marks")):
+        monkeypatch.setattr(module, function, counted(getattr(module, function)))
+    text = "The fair opens at nine. " * 20
+    windows = tokenize_windows(minilm, ["When?"], [text], max_length=32, stride=8, padding=False)
+    assert len(windows["input_ids"]) > 5
+    label_windows(windows, [{"text": ["nine"], "answer_start": [18]}], minilm)
+    locate_windows(windows, ["a"], minilm, [text])
+    assert looked == ["held_chars", "dropped_marks"]
 
 
 def test_what_cannot_be_padded_is_told(minilm, tmp_path):

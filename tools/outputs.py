@@ -5,6 +5,7 @@ metadata cleaned. A name is a path below nbs/, such as course/03_labeling. With 
 is brought in step afterwards.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -74,10 +75,13 @@ def join_streams(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = joined
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     "Run the named notebooks, or all."
-    names = [name for name in arguments if not name.startswith("-")]
-    chosen = [(ROOT / "nbs" / name).with_suffix(".ipynb") for name in names] or notebooks()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="none: all notebooks")
+    parser.add_argument("--only", action="store_true", help="do not bring the rest in step")
+    args = parser.parse_args()
+    chosen = [(ROOT / "nbs" / name).with_suffix(".ipynb") for name in args.names] or notebooks()
     for path in chosen:
         print(path.relative_to(ROOT / "nbs"), flush=True)
         notebook = run(path)
@@ -86,11 +90,11 @@ def main(arguments: list[str]) -> None:
     sys.path.insert(0, str(ROOT / "tools"))
     import sync
 
-    if "--only" in arguments:
+    if args.only:
         sync.clean(ROOT, chosen)
     else:
         sync.sync(ROOT)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -7,6 +7,7 @@
 - README.md, from nbs/index.ipynb
 """
 
+import argparse
 import ast
 import json
 import os
@@ -239,7 +240,9 @@ def out_of_step() -> list[str]:
 
 
 if __name__ == "__main__":
-    if "--check" not in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only tell what is out of step")
+    if not parser.parse_args().check:
         sync(ROOT)
     elif names := out_of_step():
         sys.exit("out of step with the notebooks (run `make sync`): " + ", ".join(names))
