@@ -19,6 +19,7 @@ import evaluate
 import numpy as np
 from datasets import Dataset
 
+from .files import counted
 from .postprocessing import postprocess
 
 # %% ../nbs/course/06_metrics.ipynb #normalize
@@ -145,14 +146,14 @@ def check_ids(
     if twice:
         raise ValueError(f"there are two references for example {twice[0]!r}")
     for ids, others, what in (
-        (expected, set(predicted), "have no prediction"),
-        (predicted, set(expected), "are predicted but have no reference"),
+        (expected, set(predicted), "without a prediction"),
+        (predicted, set(expected), "predicted but without a reference"),
     ):
         lost = [i for i in ids if i not in others]
         if lost:
             raise ValueError(
-                f"{len(lost)} examples {what}, the first is {lost[0]!r}: score the same set, and "
-                "predict '' for a question that you leave out"
+                f"{counted(len(lost), 'example')} {what}, the first is {lost[0]!r}: "
+                "score the same set, and predict '' for a question that you leave out"
             )
 
 

@@ -107,7 +107,7 @@ def test_question_words_of_squad(dev):
 
 def test_missing_predictions_are_told():
     for call in (per_question, answer_confusion, error_table):
-        with pytest.raises(ValueError, match="1 examples have no prediction, the first is '1'"):
+        with pytest.raises(ValueError, match="1 example without a prediction, the first is '1'"):
             call({"0": "Paris"}, [example(0), example(1)])
         with pytest.raises(ValueError, match="there are two references for example '0'"):
             call({"0": "Paris"}, [example(0), example(0)])

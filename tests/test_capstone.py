@@ -255,7 +255,7 @@ BROKEN = {  # name -> what breaks a good project, the check that fails, words of
     "an answer is missing": (
         edit("predictions.json", lambda p: p.pop(first(p))),
         "predictions",
-        ("predictions.json: 1 examples have no prediction",),
+        ("predictions.json: 1 example without a prediction",),
     ),
     "an answer too many": (
         edit("baseline.json", lambda p: p.update(x="y")),

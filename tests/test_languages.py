@@ -253,7 +253,7 @@ def test_scores_of_a_set():
         "exact_match": 0,
         "f1": pytest.approx(100 / 3),
     }
-    with pytest.raises(ValueError, match="1 examples have no prediction, the first is '2'"):
+    with pytest.raises(ValueError, match="1 example without a prediction, the first is '2'"):
         squad_scores_in({"1": ""}, references, "de")
 
 

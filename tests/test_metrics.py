@@ -59,10 +59,10 @@ def test_examples_without_answers_can_be_scored():
 @pytest.mark.parametrize(
     "predictions, words",
     [
-        ({"1": "x"}, "1 examples have no prediction, the first is '2'"),
+        ({"1": "x"}, "1 example without a prediction, the first is '2'"),
         (
             {"1": "x", "2": "", "3": "z"},
-            "1 examples are predicted but have no reference, the first is '3'",
+            "1 example predicted but without a reference, the first is '3'",
         ),
         ([{"id": "1", "prediction_text": "x"}] * 2, "two predictions for example '1'"),
     ],

@@ -486,7 +486,7 @@ def test_no_span_anywhere():
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda p, r: p.pop(), "1 examples have no prediction, the first is '5'"),
+        (lambda p, r: p.pop(), "1 example without a prediction, the first is '5'"),
         (lambda p, r: r.pop(), "predicted but have no reference"),
         (lambda p, r: p.append(p[0]), "two predictions for example '0'"),
         (lambda p, r: p[2].pop("null_score"), "no 'null_score'"),
