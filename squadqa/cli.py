@@ -286,6 +286,14 @@ def _check_folder(folder: Path, names: Sequence[str]) -> None:
             raise ValueError(f"{folder / name} is a folder, and a file was to be written")
 
 
+def _leaves_gpus(args: argparse.Namespace) -> bool:
+    "Does the command compute on a CPU whatever there is?"
+    from squadqa.backends import exported_engine
+
+    other = args.backend != "torch" or exported_engine(args.model) is not None
+    return args.device == "cpu" or other
+
+
 _WRITTEN = ("predictions.json", "nbest.json", "scores.json", "report.html")  # by `evaluate`
 
 
@@ -329,7 +337,8 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     _check_folder(folder, _WRITTEN)
     spare_project(folder)
     _spare_data(args.data, folder)
-    there = [folder / name for name in _WRITTEN if (folder / name).exists()]
+    written = _WRITTEN if args.report else _WRITTEN[:-1]
+    there = [folder / name for name in written if (folder / name).exists()]
     if there and not (folder / "scores.json").exists():
         raise ValueError(
             f"{there[0]} is there, but no evaluation wrote it: choose another folder with "
@@ -427,7 +436,7 @@ def evaluate(
     from squadqa.models import load_tokenizer
     from squadqa.processes import quiet_others
 
-    quiet_others(use_cpu=args.device == "cpu")
+    quiet_others(use_cpu=_leaves_gpus(args))
     examples = _pick_split(_load(args), args.split)
     _check_references(examples)
     if args.fit_threshold and len({bool(a["text"]) for a in examples["answers"]}) < 2:
@@ -555,7 +564,7 @@ def predict(
     from squadqa.bulk import predict_file
     from squadqa.processes import quiet_others
 
-    quiet_others(use_cpu=args.device == "cpu")
+    quiet_others(use_cpu=_leaves_gpus(args))
     start = time.perf_counter()
     done = predict_file(
         _answerer(args),

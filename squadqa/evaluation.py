@@ -135,8 +135,8 @@ def write_answers(
     folder: str | Path,  # made if it is not there
     evaluation: Evaluation,  # from `evaluate_model`
 ) -> None:
-    "Write predictions.json, nbest.json and scores.json."
+    "Write predictions.json, nbest.json and, before them, scores.json: it tells whose they are."
     texts = {row["id"]: row["prediction_text"] for row in evaluation.predictions}
-    contents = {"predictions": texts, "nbest": evaluation.n_best, "scores": evaluation.scores}
+    contents = {"scores": evaluation.scores, "predictions": texts, "nbest": evaluation.n_best}
     for name, values in contents.items():
         write_json(Path(folder) / f"{name}.json", values)

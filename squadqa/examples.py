@@ -165,11 +165,13 @@ def split_parts(
         return {split_of(path): [known_file(path)]}
     found: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
-        if file.suffix in PACKED and Path(file.stem).suffix.lower() in READERS:
-            raise ValueError(f"{file} is compressed: unpack it, or move it out of {path}")
-        if file.suffix.lower() not in READERS or file.name.startswith(".") or file.is_dir():
+        plain, kind = file.with_suffix(""), file.suffix.lower()
+        if file.name.startswith(".") or file.is_dir():
             continue
-        found.setdefault(split_of(file), []).append(file)
+        if kind in PACKED and plain.suffix.lower() in READERS and not plain.exists():
+            raise ValueError(f"{file} is compressed: unpack it, or move it out of {path}")
+        if kind in READERS:
+            found.setdefault(split_of(file), []).append(file)
     if not found:
         inner = sorted({file.parent.name for end in READERS for file in path.glob(f"*/*{end}")})
         hint = f"; its folder {inner[0]!r} does" if inner else ""

@@ -86,8 +86,9 @@ def _plain(character: str) -> str:
 @cache
 def _compatible(character: str) -> str:
     "Another width or form of a character as the usual one; but 10² is not 102"
-    kind, *digits = unicodedata.decomposition(character).split() or [""]
-    if kind in ("<super>", "<sub>") and any(chr(int(digit, 16)).isdigit() for digit in digits):
+    kind, *codes = unicodedata.decomposition(character).split() or [""]
+    signs = [chr(int(code, 16)) for code in codes]
+    if kind in ("<super>", "<sub>") and any(c.isdigit() or c in "+\u2212" for c in signs):
         return character
     return unicodedata.normalize("NFKC", character)
 
@@ -98,8 +99,10 @@ def fold_characters(
 ) -> str:  # one width, one case, ASCII digits, no punctuation; letters keep their accents
     "Give characters that a reader takes for the same one form."
     while True:  # what is left after a removal may compose anew; two or three rounds are enough
-        folded = "".join(map(_compatible, unicodedata.normalize("NFC", text)))
-        folded = unicodedata.normalize("NFC", folded)
+        folded = text
+        if not text.isascii():
+            folded = "".join(map(_compatible, unicodedata.normalize("NFC", text)))
+            folded = unicodedata.normalize("NFC", folded)
         if language == "tr":
             folded = folded.replace("İ", "i").replace("I", "ı").replace("i\u0307", "i")
         folded = "".join(map(_plain, folded.casefold()))

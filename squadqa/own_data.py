@@ -115,13 +115,14 @@ def _started(context: str, text: str, start: int, utf16: bool | None) -> tuple |
 
 
 def _places(context: str, text: str) -> list[int]:
-    "Where an answer stands; 5 is no answer where the context says 15"
+    "Where an answer stands; 5 is no answer where the context says 15, 3.5 or 5,000"
     found = []
     for start in find_answers(context, text):
         end = start + len(text)
-        before, behind = context[max(start - 1, 0) : start], context[end : end + 1]
-        cut_before = text[0].isdigit() and before.isdigit()
-        if not (cut_before or text[-1].isdigit() and behind.isdigit()):
+        before, behind = context[max(start - 2, 0) : start], context[end : end + 2]
+        cut_before = text[0].isdigit() and re.search(r"\d[.,]?$", before)
+        cut_behind = text[-1].isdigit() and re.match(r"[.,]?\d", behind)
+        if not cut_before and not cut_behind:
             found.append(start)
     return found
 

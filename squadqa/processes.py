@@ -35,6 +35,8 @@ def pick_device(
     "Where to compute. Each process of a launch has a GPU of its own."
     local = os.environ.get("LOCAL_RANK", "")
     rank = int(local) if local.isdecimal() else -1
+    if device is None and os.environ.get("ACCELERATE_USE_CPU"):  # of `accelerate launch --cpu`
+        device = "cpu" if parse_flag_from_env("ACCELERATE_USE_CPU") else None
     if device is None and torch.cuda.is_available():
         device = rank if 0 <= rank < torch.cuda.device_count() else torch.cuda.current_device()
     if device is None:

@@ -386,13 +386,14 @@ def own_forward(
     model: PreTrainedModel,  # not prepared yet
 ) -> Iterator[None]:
     "Let a model compute in its own precision again after a run."
-    untouched = "forward" not in vars(model)
+    given = vars(model).get("forward")  # of somebody who changed it; None: its class's
     try:
         yield
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        if untouched:
-            vars(model).pop("forward", None)
+        vars(model).pop("forward", None)
+        if given is not None:
+            model.forward = given
 
 # %% ../nbs/inside/training.ipynb #keep-whole
 class KeepWhole(TrainerCallback):

@@ -10,7 +10,7 @@ __all__ = ['context_offsets', 'trim_offsets', 'dropped_marks', 'locate_windows',
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,16 +55,22 @@ def _is_mark(character: str) -> bool:
 
 def dropped_marks(
     text: str,  # a context
-    offsets: Iterable[tuple[int, int]],  # of all of its tokens, in any order
+    offsets: Sequence[tuple[int, int]] | np.ndarray,  # of all of its tokens, in any order
 ) -> dict[int, int]:  # where a token may end -> where it ends with the marks behind it
     "Accents that belong to no token."
-    if text.isascii() or not any(map(_is_mark, set(text))):  # nearly always
+    marks = set() if text.isascii() else set(filter(_is_mark, set(text)))
+    if not marks:  # nearly always
         return {}
-    dropped = {i for i, character in enumerate(text) if _is_mark(character)}
-    for start, end in offsets:
-        dropped.difference_update(range(start, end))
+    starts, ends = np.asarray(offsets, np.int64).reshape(-1, 2).T
+    change: np.ndarray = np.zeros(
+        len(text) + 1, np.int64
+    )  # tokens that begin here, less those that end
+    np.add.at(change, starts, 1)
+    np.add.at(change, ends, -1)
+    held = (change.cumsum() > 0).tolist()
+    dropped = [i for i, c in enumerate(text) if c in marks and not held[i]]
     longer: dict[int, int] = {}
-    for i in sorted(dropped, reverse=True):
+    for i in reversed(dropped):
         longer[i] = longer.get(i + 1, i + 1)
     return longer
 

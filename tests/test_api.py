@@ -212,6 +212,23 @@ def test_a_model_computes_in_its_own_precision_after_a_run(
         assert torch.equal(found.end_logits, kept.end_logits)
 
 
+@ENGINES
+def test_a_forward_that_somebody_changed_is_left_as_it_was(engine, tiny, minilm, few, tmp_path):
+    "Such as by a tool that counts the calls."
+    calls, own = [], tiny.forward
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return own(*args, **kwargs)
+
+    tiny.forward = counted
+    engine(tiny, few, tmp_path, tokenizer=minilm, use_cpu=True, max_steps=1, **HALF)
+    assert tiny.forward is counted
+    calls.clear()
+    tiny.eval()(**minilm(QUESTION, CONTEXT, return_tensors="pt"))
+    assert calls == [1]
+
+
 def test_a_trainer_scores_the_windows_that_it_was_given(tiny, minilm, few, tmp_path):
     "The same ones in another order are the same; those of other questions are refused."
     settings = choose_hyperparameters(**RUN, use_cpu=True)

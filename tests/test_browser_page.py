@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 
 from squadqa import export
+from squadqa.answering import tokenize_contexts
 from squadqa.data import load_squad
 from squadqa.export import PACKAGES, export_model
 from squadqa.inference import QuestionAnswerer
@@ -287,6 +288,27 @@ def test_every_character_of_the_sample(node, python):
 
 def test_every_character_of_odd_texts(node, python):
     assert_read_alike(node, TEXTS, python.tokenizer)
+
+
+MARKED = READ.replace("{ Reader }", "{ Reader, keepMarks }").replace(
+    "reader.read(text))", "keepMarks(text, reader.read(text)))"
+)
+
+
+def test_an_answer_keeps_its_last_accent(node, python):
+    texts = [
+        "The capital is Bogota\u0301 and",
+        "I \u2764\ufe0f it",
+        "a\u0301\u0300",
+        "cafe",
+        "\u0301",
+    ]
+    found = run_node(node, MARKED, texts)
+    known = tokenize_contexts(python.tokenizer, texts)
+    for text, (_, starts, ends) in zip(texts, found, strict=True):
+        places = known[text].offsets.tolist()
+        assert [starts, ends] == [[p[0] for p in places], [p[1] for p in places]], text
+    assert found[0][2][3] == len("The capital is Bogota\u0301")
 
 
 def test_every_character_that_is_not_newer_than_the_tokenizer(node, python):

@@ -487,7 +487,7 @@ def test_no_span_anywhere():
     "change, words",
     [
         (lambda p, r: p.pop(), "1 example without a prediction, the first is '5'"),
-        (lambda p, r: r.pop(), "predicted but have no reference"),
+        (lambda p, r: r.pop(), "predicted but without a reference"),
         (lambda p, r: p.append(p[0]), "two predictions for example '0'"),
         (lambda p, r: p[2].pop("null_score"), "no 'null_score'"),
         (lambda p, r: p[3].update(null_score=np.nan), "example '3' has score"),

@@ -69,6 +69,18 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
         assert pick_device() == torch.device("cuda", want)
 
 
+def test_launched_for_cpus_a_gpu_is_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *a, device: ones(1))
+    for said, want in (("true", "cpu"), ("false", "cuda"), ("", "cuda")):
+        monkeypatch.setenv("ACCELERATE_USE_CPU", said)
+        assert pick_device().type == want
+        assert pick_device("cuda:1").index == 1  # who names one gets it
+
+
 def test_precision():
     assert choose_precision("fp16") == "fp16" and choose_precision("auto") in ("no", "fp16", "bf16")
     with pytest.raises(ValueError, match="none of 'auto', 'no', 'fp16', 'bf16'"):

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from squadqa.answering import AskOptions
 from squadqa.bulk import predict_file
@@ -14,6 +14,7 @@ from squadqa.checkpoints import open_run
 from squadqa.cli import main
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model
+from squadqa.files import write_json
 from squadqa.inference import QuestionAnswerer, QuestionAnsweringPipeline
 from squadqa.labeling import held_chars, label_windows, prepare_train_features
 from squadqa.languages import exact_match_in
@@ -115,6 +116,24 @@ def test_an_answer_keeps_its_last_accent(minilm, name):
     assert scored.scores["exact_match"] in (0.0, 100.0)
 
 
+def test_accents_that_no_token_holds():
+    "Compared with a search for each of them; words of many tokens, as `align_to_words` makes them."
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        text = "".join(rng.choice(["a", " ", "\u0301", "\u00e9", "\u0300"], rng.integers(1, 20)))
+        starts = rng.integers(0, len(text) + 1, rng.integers(0, 8))
+        offsets = [(start, rng.integers(start, len(text) + 1)) for start in starts]
+        held = {i for start, end in offsets for i in range(start, end)}
+        lone = [i for i, c in enumerate(text) if c in "\u0301\u0300" and i not in held]
+        ends = {}
+        for i in reversed(lone):
+            ends[i] = ends.get(i + 1, i + 1)
+        assert dropped_marks(text, offsets) == ends
+    word = "x" * 20_000
+    offsets = np.array([(0, len(word))] * 10_000)  # a loop over all would take a minute
+    assert dropped_marks(word + ACCENT, offsets) == {len(word): len(word) + 1}
+
+
 def test_a_context_of_accents_alone(minilm):
     "The tokenizer leaves nothing of it."
     row = {"id": ["a"], "question": ["What?"], "context": [ACCENT * 3]}
@@ -210,8 +229,29 @@ def test_an_evaluation_replaces_only_what_an_evaluation_wrote(tiny_folder, tmp_p
     assert main([*words, "--output", str(team)]) == 2
     assert "no evaluation wrote it" in capsys.readouterr().err
     assert os.listdir(team) == ["predictions.json"]
+    (team / "predictions.json").rename(team / "report.html")  # is not written without --report
+    assert main([*words, "--output", str(team)]) == 0
+    assert (team / "report.html").read_text() == "theirs"
     for _ in range(2):  # its own are replaced
         assert main([*words, "--output", str(tmp_path / "own")]) == 0
+
+
+def test_what_an_interrupted_evaluation_left_is_replaced(tmp_path, tiny_folder, monkeypatch):
+    load_squad()["validation"].select(range(2)).to_json(tmp_path / "validation.jsonl")
+    words = ["evaluate", "--data", str(tmp_path / "validation.jsonl"), "--model", str(tiny_folder)]
+    words += ["--output", str(tmp_path / "out")]
+    for last in ("scores.json", "predictions.json", "nbest.json"):
+
+        def full(path, values, last=last):
+            if path.name == last:
+                raise OSError(28, "No space left on device")
+            write_json(path, values)
+
+        monkeypatch.setattr("squadqa.evaluation.write_json", full)
+        assert main(words) != 0
+    monkeypatch.undo()
+    assert sorted(os.listdir(tmp_path / "out")) == ["predictions.json", "scores.json"]
+    assert main(words) == 0
 
 
 # --- files of one's own
@@ -220,6 +260,9 @@ def test_an_evaluation_replaces_only_what_an_evaluation_wrote(tiny_folder, tmp_p
 def test_a_number_inside_a_longer_one_is_no_answer(tmp_path):
     assert locate("15 apples and 5 pears", "5")[0] == 14
     assert locate("in 1915, 2 x 15", "15")[0] == 13
+    for context in ("It cost 3.5 euros", "5,000 were sold", "1,500 were sold, 5.5 kept"):
+        assert locate(context, "5")[0] is None and locate(context, "500")[0] is None
+    assert locate("Rooms 4, 5, and 6.", "5")[0] == 9 and locate("It was 5.", "5")[0] == 7
     place, kind, message = locate("15 apples", "5")
     assert (place, kind) == (None, "answer_not_in_context") and "inside longer numbers" in message
     rows = {
@@ -271,8 +314,14 @@ def test_a_split_that_is_compressed_is_not_left_out(tmp_path):
     (tmp_path / "dev.jsonl.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(ValueError, match="dev.jsonl.gz is compressed"):
         load_squad(tmp_path)
-    (tmp_path / "dev.jsonl.gz").rename(tmp_path / "notes.txt.gz")
-    assert isinstance(load_squad(tmp_path), DatasetDict)
+    (tmp_path / "dev.jsonl.gz").rename(tmp_path / "DEV.JSONL.GZ")
+    with pytest.raises(ValueError, match="DEV.JSONL.GZ is compressed"):
+        load_squad(tmp_path)
+    (tmp_path / "DEV.JSONL.GZ").rename(tmp_path / "notes.txt.gz")
+    for name in (".dev.jsonl.gz", "train.jsonl.gz"):  # hidden; unpacked beside it
+        (tmp_path / name).write_bytes(b"\x1f\x8b")
+    (tmp_path / "old.jsonl.zip").mkdir()
+    assert load_squad(tmp_path).keys() == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -282,6 +331,8 @@ def test_a_split_that_is_compressed_is_not_left_out(tmp_path):
         ("2\u00bd", "21/2", 1.0),
         ("m\u00b2", "m2", 0.0),
         ("10\u00b2", "10\u00b2", 1.0),
+        ("10\u207b\u00b2", "10\u00b2", 0.0),
+        ("10\u207b\u00b2", "10\u207b\u00b2", 1.0),
         ("1\u00ba", "1o", 1.0),
         ("\uff11\uff12", "12", 1.0),
         ("\u2122", "TM", 1.0),

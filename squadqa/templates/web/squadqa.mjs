@@ -103,6 +103,21 @@ export class Reader {
   }
 }
 
+const MARK = /[\p{Mn}\p{Me}]/uy;
+
+// A tokenizer may drop an accent that is a character of its own. It belongs to no token then, and
+// goes with the token that ends in front of it: no answer loses its last accent.
+export function keepMarks(text, { ids, starts, ends }) {
+  if (!/[\p{Mn}\p{Me}]/u.test(text)) return { ids, starts, ends };
+  const held = new Uint8Array(text.length);
+  starts.forEach((start, i) => held.fill(1, start, ends[i]));
+  const longer = (end) => {
+    for (MARK.lastIndex = end; !held[end] && MARK.test(text); ) end = MARK.lastIndex;
+    return end;
+  };
+  return { ids, starts, ends: ends.map(longer) };
+}
+
 // Windows over the tokens of a context, each with the question in front
 export function makeWindows(question, context, layout, maxLength, stride) {
   const [before, between, after] = layout.specials;
@@ -239,7 +254,7 @@ export class QuestionAnswerer {
     if (!question.trim()) throw new Error("the question is empty");
     if (!text.trim()) throw new Error("the text is empty");
     const { max_seq_len, doc_stride, max_answer_len, null_threshold } = this.settings;
-    const context = this.reader.read(text);
+    const context = keepMarks(text, this.reader.read(text));
     const asked = this.reader.read(question.trim()).ids;
     const windows = makeWindows(asked, context, this.reader.layout, max_seq_len, doc_stride);
     const logits = [];
