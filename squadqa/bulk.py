@@ -241,9 +241,9 @@ def open_part(
     return found
 
 
-def _drop_unanswered(output: Path) -> None:
+def _drop_unanswered(parts: list[Path]) -> None:
     "A part without an answered chunk holds nothing, and would only be in the way of the next run"
-    for path in find_parts(output):
+    for path in parts:
         if next(_chunks_in(path), None) is None:
             path.unlink(missing_ok=True)  # another process may have dropped it
 
@@ -396,7 +396,7 @@ def _join_parts(output: Path, total: int, questions: Path, digest: str) -> None:
         )
     parts = find_parts(output)
     try:
-        with replace_file(output) as beside:
+        with replace_file(output, sync=True) as beside:  # the parts go next
             ANSWER_WRITERS[output.suffix.lower()](beside, _counted(merged_rows(parts), total))
     except ValueError as e:
         raise ValueError(f"{e}. All answers are kept: continue with resume=True (--resume)") from e
@@ -433,7 +433,7 @@ def predict_file(
             prepare_output(output, resume, overwrite)
             if new_folder:
                 held.enter_context(lock)
-            _drop_unanswered(output)
+            _drop_unanswered(find_parts(output))
         state.wait_for_everyone()
         settings = run_settings(qa, questions, columns, chunk, options)
         done = set()
@@ -446,7 +446,7 @@ def predict_file(
             rows = _questions(questions, columns)
             total = _answer_chunks(qa, rows, part, done, options, chunk, state, progress)
         except BaseException:
-            _drop_unanswered(output)
+            _drop_unanswered([part])  # the others are still being written
             raise
         state.wait_for_everyone()
         if state.is_main_process:

@@ -163,11 +163,11 @@ def card_sections(
         if heading:
             level = len(heading[1])
             above = {depth: name for depth, name in above.items() if depth < level}
-        for name in above.values():
+        for name in set(above.values()):
             sections[name] += line + "\n"
         if heading:
             above[level] = heading[2].casefold()
-            sections[above[level]] = ""
+            sections.setdefault(above[level], "")  # one that comes twice is one section
     return {name: text.strip() for name, text in sections.items()}
 
 # %% ../nbs/course/10_capstone.ipynb #project-code

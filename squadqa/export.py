@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import subprocess
@@ -313,10 +314,11 @@ def _whole_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with _only_export(output):
-            made = tempfile.mkdtemp("-export", f".{output.name}-", output.parent)
-            staging = Path(made)
+            staging = output.with_name(f".{output.name}-{secrets.token_hex(4)}-export")
+            staging.mkdir()
             try:
-                staging.chmod(0o755)
+                if output.is_dir():
+                    shutil.copymode(output, staging)  # it may be for one person only
                 yield staging
                 _check_output(output, overwrite)  # another program may have written there meanwhile
                 _take_place(staging, output)

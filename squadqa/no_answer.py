@@ -211,6 +211,8 @@ class Evidence:
         temperature: float = 1.0,  # all logits are divided by it
     ) -> np.ndarray:  # (examples,) logarithm of the confidence, at most 0
         "Logarithm of p(start) * p(end), each softmax taken over all windows of an example."
+        if not 0 < temperature < np.inf:
+            raise ValueError(f"temperature={temperature}: a temperature is a positive number")
         sums = [
             np.log(np.add.reduceat(np.exp(logits / temperature), self.begins))
             for logits in (self.starts, self.ends)
@@ -343,6 +345,8 @@ def fit_temperature(
         raise ValueError(
             "all answers are right, or all are wrong: that says nothing about a temperature"
         )
+    if not 0 < low < high < np.inf:
+        raise ValueError(f"low={low} and high={high}: temperatures are positive, and low is below")
     grid = np.linspace(np.log(low), np.log(high), 13)
     for _ in range(6):
         losses = [confidence_loss(evidence.log_confidence(np.exp(t)), is_right) for t in grid]

@@ -267,8 +267,23 @@ def _is_plain(cell) -> bool:
     return isinstance(cell, str) and bool(cell.strip()) and _unpacked(cell, str) is cell
 
 
-def _split(cell, starts) -> tuple[list, list]:
+def _check_object(answer: dict, at: str) -> None:
+    "An answer's text and start have one name each; under others they would be lost"
+    if "text" not in answer:
+        raise ValueError(f"{at}: the answer {shown(answer)} has no 'text'")
+    other = [name for name in ("start", "offset", "begin", "answer_end") if name in answer]
+    if other and "answer_start" not in answer:
+        raise ValueError(
+            f"{at}: the answer {shown(answer)} has {other[0]!r}: call its first character "
+            "'answer_start'"
+        )
+
+
+def _split(cell, starts, at: str) -> tuple[list, list]:
     "Texts and starts of a cell in any of its forms"
+    for answer in _as_list(cell):
+        if isinstance(answer, dict):
+            _check_object(answer, at)
     if isinstance(cell, dict):
         return _as_list(cell.get("text")), _as_list(cell.get("answer_start", starts))
     if isinstance(cell, list) and any(isinstance(answer, dict) for answer in cell):
@@ -285,7 +300,7 @@ def read_answers(
     context: str | None = None,  # of the question: does it say 12 or 12.0?
 ) -> list[tuple[str, int | None]] | None:  # text and start (None: to be searched)
     "Read the answers in one cell. []: the file says there is none; None: the cell is empty."
-    texts, starts = _split(_unpacked(cell, str), start)
+    texts, starts = _split(_unpacked(cell, str), start, at)
     if len(starts) == 1 and _missing(starts[0]):
         starts = [None]
     if texts == [] and starts in ([], [None]):

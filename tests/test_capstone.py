@@ -477,6 +477,8 @@ def test_sections_of_a_card():
         and found["license"] == "four\n#hashtag"
     )
     assert "two" in found["data"] and "# no heading" in found["source"] and card_sections("") == {}
+    twice = card_sections("# Data\nmany words\n## Data\nmore\n# Other\nx\n## Data\nlast")
+    assert twice == {"data": "many words\n## Data\nmore\nlast", "other": "x\n## Data\nlast"}
     assert (
         all(names and what == names[0] for what, names in CARD.items())
         and LEAST["validation"] < LEAST["questions"]

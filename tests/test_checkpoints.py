@@ -416,6 +416,19 @@ def test_a_kill_while_an_exchange_is_undone(run):
     assert content(run) == before
 
 
+@pytest.mark.parametrize("torn", [".complete", ".complete.tmp"])
+def test_a_list_that_was_cut_off_keeps_the_old_model(torn, run):
+    "What is set aside is the only model as long as nobody knows what takes its place."
+    before, aside = content(run), run / ".replaced"
+    aside.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (run / name).rename(aside / name)
+    (aside / torn).touch()
+    with open_run(run, resume=True):
+        pass
+    assert content(run) == before
+
+
 def test_a_tokenizer_that_cannot_be_saved(run):
     "tokenizers raises a plain Exception when the disk is full."
     before = content(run)

@@ -452,6 +452,16 @@ def test_a_failed_exchange_is_undone(cache, own, tmp_path, monkeypatch):
     assert (output / "model.onnx").is_file()
 
 
+def test_a_folder_for_one_person_stays_so(cache, own, tmp_path):
+    output = export_model(own, tmp_path / "out")
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    assert output.stat().st_mode == usual.stat().st_mode
+    output.chmod(0o700)
+    export_model(own, output, overwrite=True)
+    assert output.stat().st_mode & 0o777 == 0o700
+
+
 def test_an_interrupted_exchange_is_undone(cache, own, tmp_path, monkeypatch):
     output = export_model(own, tmp_path / "out")
     (output / "mine.txt").write_text("mine")

@@ -693,6 +693,12 @@ def test_nothing_to_fit_is_told(made_up):
             fit_temperature(evidence, values)
     with pytest.raises(ValueError, match="4000 answers"):
         fit_temperature(evidence, right[:5])
+    for low, high in ((0, 1), (-1, 1), (2, 1), (np.nan, 1), (1, np.inf)):
+        with pytest.raises(ValueError, match="temperatures are positive"):
+            fit_temperature(evidence, right, low, high)
+    for temperature in (0, -1, np.nan):
+        with pytest.raises(ValueError, match="a positive number"):
+            evidence.confidence(temperature)
 
 
 @settings(max_examples=200, deadline=None)

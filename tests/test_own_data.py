@@ -588,6 +588,9 @@ def test_answers_in_a_cell(cell, start, found):
         ([["Bo"]], None, "not a text"),
         ("Bo", True, "start is True"),
         (b"Bo", None, "not a text"),
+        ([{"text": "Bo", "start": 8}], None, "has 'start': call its first character"),
+        ([{"text": "Bo"}, {"answer": "Ann"}], None, "row 3: the answer {'answer': 'Ann'} has no"),
+        ({"answer": ["Bo"]}, None, "has no 'text'"),
     ],
 )
 def test_unreadable_cells(cell, start, words):
