@@ -62,9 +62,8 @@ def dropped_marks(
     if not marks:  # nearly always
         return {}
     starts, ends = np.asarray(offsets, np.int64).reshape(-1, 2).T
-    change: np.ndarray = np.zeros(
-        len(text) + 1, np.int64
-    )  # tokens that begin here, less those that end
+    # for each character, how many tokens begin there, less those that end
+    change: np.ndarray = np.zeros(len(text) + 1, np.int64)
     np.add.at(change, starts, 1)
     np.add.at(change, ends, -1)
     held = (change.cumsum() > 0).tolist()
