@@ -183,6 +183,37 @@ def test_several_processes_write_the_same_file(world, questions, tiny_folder, ex
     assert output.read_bytes() == expected and os.listdir(tmp_path) == ["a.jsonl"]
 
 
+def test_a_process_that_fails_leaves_the_others_their_parts(
+    questions, tiny_folder, tmp_path, monkeypatch
+):
+    "They write there as long as the launcher does not stop them."
+    output, other = tmp_path / "a.jsonl", tmp_path / "a.jsonl.part1"
+
+    def fails(*_):
+        other.touch()  # another process has opened its part, and answered nothing yet
+        raise MemoryError
+
+    monkeypatch.setattr(bulk, "_answer_chunks", fails)
+    with pytest.raises(MemoryError):
+        predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS)
+    assert os.listdir(tmp_path) == ["a.jsonl.part1"]
+
+
+def test_answers_are_on_the_disk_before_their_parts_go(
+    questions, tiny_folder, tmp_path, monkeypatch
+):
+    "A power cut then loses neither."
+    output, synced, real = tmp_path / "a.jsonl", [], os.fsync
+
+    def seen(number):
+        synced.append(len(list(tmp_path.glob("a.jsonl.part*"))))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    predict_file(QuestionAnswerer(tiny_folder), questions / "q.jsonl", output, options=OPTIONS)
+    assert synced[-1:] == [1] and os.listdir(tmp_path) == ["a.jsonl"]
+
+
 def test_begun_on_two_processes_finished_on_one(questions, tiny_folder, expected, tmp_path):
     output = tmp_path / "a.jsonl"
 

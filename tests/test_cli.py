@@ -808,3 +808,18 @@ def test_the_hint_after_a_training_reads_the_same_table(squadqa, tiny_folder):
     assert done.code == 0, done.err
     hint = done.out.split("Score it with: squadqa ")[1].split()
     assert squadqa(*hint).code == 0
+
+
+def test_another_engine_leaves_gpus_alone(monkeypatch):
+    "It computes on a CPU, so two of its processes must not open one GPU."
+    exported = "squadqa.backends.exported_engine"
+    for device, backend, about, expected in (
+        (None, "torch", None, False),
+        ("cuda", "torch", None, False),
+        ("cpu", "torch", None, True),
+        (None, "onnx", None, True),
+        (None, "torch", {"backend": "openvino"}, True),
+    ):
+        monkeypatch.setattr(exported, lambda name, about=about: about)
+        given = Namespace(device=device, backend=backend, model="m")
+        assert cli._leaves_gpus(given) is expected
