@@ -29,14 +29,20 @@ from transformers.utils.logging import disable_progress_bar
 from .arguments import launched
 
 # %% ../nbs/inside/processes.ipynb #pick-device
+def _launched_on_cpu() -> bool:
+    "Does `accelerate launch --cpu` leave the GPUs alone?"
+    told = os.environ.get("ACCELERATE_USE_CPU")
+    return bool(told) and parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
 def pick_device(
     device: str | int | torch.device | None = None,  # a name, the number of a GPU, -1: the CPU
 ) -> torch.device:  # None becomes a GPU if there is one; what is not there is a `ValueError`
     "Where to compute. Each process of a launch has a GPU of its own."
     local = os.environ.get("LOCAL_RANK", "")
     rank = int(local) if local.isdecimal() else -1
-    if device is None and os.environ.get("ACCELERATE_USE_CPU"):  # of `accelerate launch --cpu`
-        device = "cpu" if parse_flag_from_env("ACCELERATE_USE_CPU") else None
+    if device is None and _launched_on_cpu():
+        device = "cpu"
     if device is None and torch.cuda.is_available():
         device = rank if 0 <= rank < torch.cuda.device_count() else torch.cuda.current_device()
     if device is None:
@@ -89,7 +95,7 @@ def choose_precision(
 
 def likely_device() -> str:  # "cuda", "mps" or "cpu"
     "Where training computes if nobody says: what `pick_device` would find, without trying it."
-    if parse_flag_from_env("ACCELERATE_USE_CPU"):  # of `accelerate launch --cpu`
+    if _launched_on_cpu():
         return "cpu"
     if torch.cuda.is_available():
         return "cuda"
@@ -142,7 +148,7 @@ def open_processes(
 ) -> PartialState:  # number, rank and device of this process
     "Find the other processes of this launch. The device of the first call stays."
     size, _ = launched()
-    use_cpu = use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
+    use_cpu = use_cpu or _launched_on_cpu()
     no_device = not torch.accelerator.is_available() or torch.backends.mps.is_available()
     with _heeding_environment():
         state = PartialState(cpu=use_cpu or (size > 1 and no_device))
