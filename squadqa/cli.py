@@ -315,6 +315,15 @@ def _spare_data(data: str, folder: Path) -> None:
             )
 
 
+def _is_scores(path: Path) -> bool:
+    "Is it what `evaluate` writes?"
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(scores, dict) and {"exact_match", "f1"} <= scores.keys()
+
+
 def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     "What can be refused before anything is loaded"
     from squadqa.backends import check_backend
@@ -339,7 +348,7 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     _spare_data(args.data, folder)
     written = _WRITTEN if args.report else _WRITTEN[:-1]
     there = [folder / name for name in written if (folder / name).exists()]
-    if there and not (folder / "scores.json").exists():
+    if there and not _is_scores(folder / "scores.json"):
         raise ValueError(
             f"{there[0]} is there, but no evaluation wrote it: choose another folder with "
             "--output, or remove the file yourself"
@@ -529,8 +538,8 @@ def _questions(args: argparse.Namespace) -> list[str]:
     "What was asked, on the command line and in a file"
     questions = list(args.question)
     if args.questions:
-        lines = _read(args.questions).split("\n")  # splitlines() would cut at U+2028 too
-        questions += [line.strip("\r") for line in lines if line.strip()]
+        lines = re.split("\r\n|\r|\n", _read(args.questions))  # splitlines() cuts at U+2028 too
+        questions += [line for line in lines if line.strip()]
     if not questions:
         raise ValueError("there is no question: use --question, or --questions FILE, one a line")
     return questions

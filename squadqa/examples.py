@@ -156,6 +156,28 @@ def _check_parts(split: str, parts: list[Path]) -> None:
         raise ValueError(f"{parts[0]} is one of {total} parts, and part {missing[0]} is not there")
 
 
+_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "eval", "test"}
+_OTHER_FORMATS = (".arrow", ".feather", ".ndjson", ".tsv", ".xls", ".xlsx")
+
+
+def _check_unread(file: Path) -> None:
+    "What somebody would take for a split of its folder must not be left out without a word"
+    plain, kind = file.with_suffix(""), file.suffix.lower()
+    if file.is_dir():
+        inside = any(any(file.glob(f"*{ending}")) for ending in READERS)
+        unread = inside and file.name.lower() in _SPLITS
+    elif kind in PACKED and plain.suffix.lower() in READERS and not plain.exists():
+        raise ValueError(f"{file} is compressed: unpack it, or move it out of {file.parent}")
+    else:
+        unread = kind in _OTHER_FORMATS and plain.name.lower() in _SPLITS
+        unread = unread and not any(plain.with_suffix(ending).exists() for ending in READERS)
+    if unread:
+        raise ValueError(
+            f"{file} is called like a split, and would not be read: put its data into "
+            f"{file.parent} as a file that ends in {', '.join(READERS)}, or move it away"
+        )
+
+
 def split_parts(
     path: str | Path,  # a folder of data files, or one file
 ) -> dict[str, list[Path]]:  # split -> its file; or its parts, NAME-00000-of-00002 and so on
@@ -165,12 +187,10 @@ def split_parts(
         return {split_of(path): [known_file(path)]}
     found: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
-        plain, kind = file.with_suffix(""), file.suffix.lower()
-        if file.name.startswith(".") or file.is_dir():
+        if file.name.startswith("."):
             continue
-        if kind in PACKED and plain.suffix.lower() in READERS and not plain.exists():
-            raise ValueError(f"{file} is compressed: unpack it, or move it out of {path}")
-        if kind in READERS:
+        _check_unread(file)
+        if file.suffix.lower() in READERS and not file.is_dir():
             found.setdefault(split_of(file), []).append(file)
     if not found:
         inner = sorted({file.parent.name for end in READERS for file in path.glob(f"*/*{end}")})

@@ -17,6 +17,7 @@ import reprlib
 import secrets
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
@@ -128,13 +129,28 @@ def read_text(
     return "".join(_lines(input_file(path, pipes), ""))
 
 
+class _Repeated(Exception):
+    "Its only argument is the name of a field that stands twice in one object"
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    "An object of JSON; Python would drop all but the last of several fields with one name"
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise _Repeated(name)
+    return values
+
+
 def parse_json(
     text: str,  # one JSON value
     where: str,  # what to call it in an error: a path, a line
 ):  # the value
     "Parse JSON; a `ValueError` says where it stops being JSON."
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except _Repeated as e:
+        raise ValueError(f"{where} has an object with several fields {shown(e.args[0])}") from None
     except json.JSONDecodeError as e:
         hint = ""
         if e.msg == "Extra data" and e.lineno > 1:
@@ -397,8 +413,8 @@ def _jsonl_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterato
             yield as_row(parse_json(line, at), at)
 
 # %% ../nbs/inside/files.ipynb #read-csv
-def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    "The rows of a table as lists of texts, each with the number of its first line"
+def _csv_cells(path: Path) -> Iterator[tuple[int, list[str], str]]:
+    "The rows of a table: the number of the first line, the texts, and how the last line ends"
     ended = ""  # how the line ends that was read last: a cell in quotes goes over several
     head = ""  # the line with the names of the columns
 
@@ -421,7 +437,7 @@ def _csv_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
                         f"{path}, line {first} ends with {ended!r}, where the lines before it end "
                         f"with {usual!r}: a text with a line break needs quotes around it"
                     )
-                yield first, cells
+                yield first, cells, ended
             first = reader.line_num + 1
     except csv.Error as e:
         at = f"{path}, line {reader.line_num}"
@@ -441,7 +457,7 @@ def _csv_names(path: Path, header: list[str]) -> list[str]:
     names = header[: max((i for i, name in enumerate(header, 1) if name.strip()), default=0)]
     if len(header) > 1 and not names:
         raise ValueError(f"{path}: the first line names no column")
-    repeated = {name for name in names if names.count(name) > 1}
+    repeated = {name for name, times in Counter(names).items() if times > 1}
     if repeated:
         told = ", ".join(name or "without a name" for name in sorted(repeated))
         raise ValueError(f"{path} has several columns {told}")
@@ -450,9 +466,14 @@ def _csv_names(path: Path, header: list[str]) -> list[str]:
 
 def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[Row]:
     rows = _csv_cells(path)
-    _, header = next(rows, (1, []))
+    _, header, _ = next(rows, (1, [], ""))
     names = _csv_names(path, header)
-    for line, cells in rows:
+    for line, cells, ended in rows:
+        if len(cells) < len(names) and not ended:
+            raise ValueError(
+                f"{path}, line {line}, the last one, has {counted(len(cells), 'cell')} and no line "
+                f"end, where there are {len(names)} columns: is the file cut off?"
+            )
         more = cells[len(names) :]  # beyond the last name spreadsheets may write empty cells
         if any(cell.strip() for cell in more) or len(cells) > len(header):
             at = f"{path}, line {line} has more cells than there are columns"
@@ -467,6 +488,10 @@ def _csv_rows(path: Path, answers: bool, columns: list[str] | None) -> Iterator[
 def _reading_parquet(path: Path) -> Iterator[None]:
     try:
         yield
+    except KeyError as e:  # of a name that only Windows has
+        raise ValueError(
+            f"{path} has times in an unknown zone, {e}: leave that column out"
+        ) from None
     except (pa.ArrowException, OSError, ValueError, OverflowError) as e:
         text = " ".join(str(e).split())
         raise ValueError(f"{path} is not Parquet, or damaged: {text[:200]}") from None
@@ -548,6 +573,8 @@ def replace_file(
     if os.path.isdir(path):
         raise ValueError(f"{path} is a folder, and a file was to be written")
     target = Path(os.path.realpath(path))
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ValueError(f"{path} is no ordinary file, and would become one: choose another name")
     beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,9 @@ def describe_run(
 
 # %% ../nbs/inside/hub.ipynb #model-card
 def _hub_id(name: str) -> str | None:
-    "A name that metadata may tell; None for one that no model on the Hub can have"
+    "A name that metadata may tell; None for a folder's, and for what the Hub refuses"
+    if "/" not in name and name not in PRESETS.values():  # `first` may be somebody else's model
+        return None
     try:
         validate_repo_id(name)
     except HFValidationError:

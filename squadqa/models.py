@@ -210,9 +210,9 @@ def _read_object(path: Path) -> dict:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return [folder / "model.safetensors"]
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if single.exists() or not index.exists():  # where both are, transformers reads the single file
+        return [single]
     table = _read_object(index).get("weight_map")
     names: set = set(table.values()) if isinstance(table, dict) else set()
     if not names or not all(isinstance(name, str) and name == Path(name).name for name in names):
@@ -260,7 +260,7 @@ def _check_weight_file(path: Path) -> Path:
     if not kinds:
         raise ValueError(f"{path} holds no weights")
     for name, kind in kinds.items():
-        if name.endswith(".weight") and kind not in _FLOATS:
+        if name.endswith((".weight", ".bias")) and kind not in _FLOATS:
             raise ValueError(
                 f"{path} holds {name} as {kind}, not as floating-point numbers of 16 bits or "
                 "more: take the model as it was before it was quantized"

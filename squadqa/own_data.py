@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,6 +188,11 @@ def choose_columns(
     for role, usual in USUAL.items():
         named = getattr(columns, role)
         found = [name for name in ((named,) if named else usual) if name in names]
+        if role == "answer" and len(found) > 1:
+            raise ValueError(
+                f"{where} has the columns {' and '.join(found)}: say which of them holds the "
+                "answers: answer=... (--answer-column)"
+            )
         if found:
             chosen[role] = found[0]
         elif named or role in needed:
@@ -386,28 +391,32 @@ def table_drafts(
     return drafts
 
 
+def _join(drafts: list[Draft]) -> Draft:
+    "The first one, with the answers of all"
+    several = [draft.answers for draft in drafts if draft.answers is not None]
+    return replace(
+        drafts[0],
+        answers=list(chain.from_iterable(several)) if several else None,
+        annotated=any(draft.annotated for draft in drafts),
+    )
+
+
 def gather(
     drafts: list[Draft],  # some with the same id
 ) -> list[Draft]:  # one per id, with the answers of all
     "Join rows with the same id: they are several answers to one question."
-    together: dict[str, Draft] = {}
+    together: dict[str, list[Draft]] = {}
     for draft in drafts:
-        first = together.setdefault(draft.id, draft)
-        if first is draft:
-            continue
+        of_one = together.setdefault(draft.id, [])
+        of_one.append(draft)
+        first = of_one[0]
         for name in ("question", "context"):
             if getattr(first, name) != getattr(draft, name):
                 raise ValueError(
                     f"{draft.at} has the id {shown(draft.id)} of {first.at.rpartition(', ')[2]}, "
                     f"but another {name}: give each question an id of its own"
                 )
-        both = [answers for answers in (first.answers, draft.answers) if answers is not None]
-        together[draft.id] = replace(
-            first,
-            answers=sum(both, []) if both else None,
-            annotated=first.annotated or draft.annotated,
-        )
-    return list(together.values())
+    return [_join(of_one) for of_one in together.values()]
 
 # %% ../nbs/further/own_data.ipynb #choices
 @dataclass(frozen=True)
@@ -1015,6 +1024,24 @@ def read_table(
     return convert(path, "table", columns, **choices)[0]
 
 
+_OF_SQUAD = "version data title paragraphs context qas id question answers text answer_start"
+
+
+def _not_kept(path: Path, columns: Columns) -> list[str]:
+    "The names of fields that the conversion of a .json table leaves out"
+    kept = {*_OF_SQUAD.split(), "is_impossible", *chain.from_iterable(USUAL.values())}
+    kept |= {getattr(columns, role) for role in USUAL}
+    values, names = [parse_json(read_text(path), str(path))], dict[str, None]()
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            names |= dict.fromkeys(value)
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return [name for name in names if name not in kept]
+
+
 def convert_file(
     source: str | Path,  # a file in any of `LAYOUTS`
     output: str | Path,  # SQuAD's .json to write
@@ -1030,7 +1057,10 @@ def convert_file(
     lost = f"{len(report.left_out)} of its rows are left out" if report.left_out else ""
     if layout != "table":
         lost = lost or "an annotation tool keeps more in it than the answers"
-    if lost and path.exists() and path.samefile(user_path(source)):
+    in_place = os.path.exists(path) and path.samefile(user_path(source))
+    if in_place and not lost and (names := _not_kept(path, columns)):
+        lost = f"its field {names[0]!r} would be gone"
+    if lost and in_place:
         raise ValueError(f"{path} is the file that was read, and {lost}: write to another file")
     save_squad_json(dataset, path, overwrite)
     return report

@@ -114,6 +114,8 @@ def folder_of(name: str):
 
 
 TABLE = parquet([ROW | {"id": f"x{n}", "context": f"{CONTEXT} {n}"} for n in range(3000)])
+ZONE = pa.array([5], pa.timestamp("s", tz="W. Europe Standard Time"))
+ZONED = pa.Table.from_pylist([ROW]).append_column("seen", ZONE)
 TWICE = pa.Table.from_arrays([pa.array(["a"])] * 2, names=["id", "id"])
 HEAD = "id,question,context\n"
 DEEP = "[" * 100_000
@@ -139,6 +141,7 @@ CASES = [
     *everywhere("cut-parquet", "a.parquet", TABLE[:-100], "a.parquet is not Parquet, or damaged"),
     *everywhere("bad-pages", "a.parquet", changed(TABLE, 40, 4000), "not Parquet, or damaged"),
     *everywhere("twice-named", "a.parquet", parquet(TWICE), "several columns with the same name"),
+    *everywhere("zone", "a.parquet", parquet(ZONED), "times in an unknown zone", ("convert",)),
     *everywhere("gzip", "a.json.gz", b"\x1f\x8b\x08", "unpack it first", ("check",)),
     *everywhere("no-table", "a.xlsx", b"PK", "a.xlsx.*known are .json", ("check", "predict")),
     # Tables that slipped
@@ -148,6 +151,9 @@ CASES = [
     *everywhere(
         "long-cell", "a.csv", "id\n" + "x" * 200_000, "a.csv.* has no column|the question is None"
     ),
+    *everywhere("cut-csv", "a.csv", HEAD + "1,Who?,x\n2,Who?", "line 3, the last .*cut off"),
+    *everywhere("same-field", "a.jsonl", '{"id": 1, "id": 2}', "line 1 has .*several fields 'id'"),
+    *everywhere("same-data", "a.json", '{"data": [], "data": []}', "a.json has .* fields 'data'"),
     *everywhere("same-column", "a.csv", "id,id\n1,2\n", "a.csv has several columns id"),
     *everywhere("semicolons", "a.csv", "id;question\n1;Who?\n", "has no column .*';'", ("check",)),
     *everywhere("no-answers", "a.csv", "id,question,context\n", "holds no example", ("check",)),

@@ -28,7 +28,7 @@ from squadqa.batching import TorchEngine, make_features, predict_logits
 from squadqa.capstone import write_project
 from squadqa.evaluation import evaluate_model, prepare_evaluation_features
 from squadqa.generative import check_writing, prepare_generative_features
-from squadqa.hub import public_name, push_run
+from squadqa.hub import model_card, public_name, push_run
 from squadqa.inference import QuestionAnswerer, QuestionAnsweringPipeline
 from squadqa.labeling import label_windows, prepare_train_features
 from squadqa.languages import exact_match_in, f1_in
@@ -45,6 +45,7 @@ from squadqa.no_answer import expected_calibration_error, reliability
 from squadqa.own_data import to_squad_json
 from squadqa.postprocessing import n_best_answers, null_scores, postprocess
 from squadqa.processes import choose_precision, make_accelerator
+from squadqa.results import FineTuneResult
 from squadqa.trainer import build_trainer, fine_tune
 from squadqa.training import training_arguments
 from squadqa.validation import prepare_validation_features
@@ -291,6 +292,13 @@ def test_every_preset_has_a_recipe_that_can_be_chosen():
 
 def test_names_too_long_for_a_file_are_names():
     assert public_name("x" * 5000) == "x" * 5000
+
+
+@pytest.mark.parametrize("base", ["first", "bert-base-cased", "org/model"])
+def test_a_folder_called_like_a_model_is_not_told_to_the_hub_as_one(base):
+    card = model_card(FineTuneResult("run"), {"base_model": base, "dataset": "own.json"})
+    assert (f"base_model: {base}" in card.split("---")[1]) == (base != "first")
+    assert f"`{base}`, fine-tuned" in card
 
 
 # --- what is uploaded and stored

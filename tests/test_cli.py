@@ -564,6 +564,8 @@ def test_questions_are_cut_at_line_ends_only(squadqa, tiny_folder, tmp_path):
     done = squadqa("answer", *words)
     asked = [json.loads(line)["question"] for line in done.out.split("\n") if line]
     assert asked == ["Where did\u2028the cat wait?", "When was the\x0clamp lit?"]
+    (tmp_path / "questions.txt").write_bytes(text.replace("\r\n", "\r").encode())  # old Macs
+    assert squadqa("answer", *words).out == done.out
 
 
 def test_predict(squadqa, tiny_folder, tmp_path):

@@ -271,6 +271,9 @@ def test_weights_in_several_files(folder):
     assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
     check_weights(folder)[1].unlink()
     refused("there is no model-00002", load_model, folder)
+    (folder / "model.safetensors").write_bytes(b"x")  # read instead of the others, so it is checked
+    refused("damaged or not whole", load_model, folder)
+    (folder / "model.safetensors").unlink()
     for table in ({}, [], None, {"a": 5}, {"a": "../model.safetensors"}, {"a": "/x"}):
         index.write_text(json.dumps({"weight_map": table}))
         refused("no weight_map", load_model, folder)
@@ -314,13 +317,14 @@ def test_configurations_that_describe_no_model(folder):
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn, torch.int64])
-def test_weights_that_were_quantized(folder, kind):
+@pytest.mark.parametrize("name, shape", [("qa_outputs.weight", (2, 32)), ("qa_outputs.bias", (2,))])
+def test_weights_that_were_quantized(folder, kind, name, shape):
     "transformers would round them to whole numbers without a word."
     path = folder / "model.safetensors"
-    weights = load_file(path) | {"qa_outputs.weight": torch.ones(2, 32).to(kind)}
+    weights = load_file(path) | {name: torch.ones(shape).to(kind)}
     save_file(weights, path, {"format": "pt"})
-    refused("holds qa_outputs.weight as .*before it was quantized", load_model, folder)
-    save_file(weights | {"qa_outputs.weight": torch.ones(2, 32).half()}, path, {"format": "pt"})
+    refused(f"holds {name} as .*before it was quantized", load_model, folder)
+    save_file(weights | {name: torch.ones(shape).half()}, path, {"format": "pt"})
     assert load_model(folder)
 
 

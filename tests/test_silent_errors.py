@@ -3,6 +3,8 @@ folders that are called like something else, models that change, files that some
 
 import json
 import os
+import stat
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from datasets import Dataset
 
 from squadqa.answering import AskOptions
 from squadqa.bulk import predict_file
-from squadqa.checkpoints import open_run
+from squadqa.checkpoints import open_run, seal_checkpoint, whole_or_absent
 from squadqa.cli import main
 from squadqa.data import load_squad
 from squadqa.evaluation import evaluate_model
@@ -201,6 +203,45 @@ def test_overwriting_spares_what_no_run_wrote(tmp_path):
     assert {name for name in own if (tmp_path / name).exists()} == set(own)
 
 
+def test_a_folder_that_is_refused_stays_as_it_was(tmp_path):
+    for name in (".previous/README.md", ".gone-x/notes", ".saving/notes", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for way in ({"overwrite": True}, {"resume": True}):
+        with pytest.raises(ValueError, match=".previous is there, but no run made this folder"):
+            with open_run(tmp_path, **way) as folder:
+                folder.start({"data": "x"})
+        assert (tmp_path / "README.md").read_text() == "README.md"
+        assert len(list(tmp_path.rglob("*.*"))) == 5 and (tmp_path / ".gone-x/notes").exists()
+
+
+def test_new_weights_spare_what_is_only_called_like_weights(tmp_path):
+    own = ("model-v1-backup.safetensors", "model_before.safetensors", "pytorch_model_mine.bin")
+    old = ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    for name in (*own, *old, "config.json"):
+        (tmp_path / name).write_text("old")
+    with whole_or_absent(tmp_path) as staging:
+        (staging / "model.safetensors").write_text("new")
+        (staging / "config.json").write_text("new")
+    assert sorted(os.listdir(tmp_path)) == sorted([*own, "model.safetensors", "config.json"])
+
+
+def test_a_checkpoint_that_is_a_link_goes_alone(tmp_path):
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    disk.mkdir()
+    (disk / "model.safetensors").write_text("old")
+    with open_run(run) as folder:
+        folder.start({"data": "x"})
+        (run / "checkpoint-4").symlink_to(disk)
+        seal_checkpoint(disk, folder.identity)
+        (run / "checkpoint-8").mkdir()
+        (run / "checkpoint-8" / "model.safetensors").write_text("new")
+        folder.checkpoint_is_written(run / "checkpoint-8", 1, None)
+        (run / "all_results.json").write_text("{}")
+    assert os.listdir(run / "checkpoint-8") and not (run / "checkpoint-4").is_symlink()
+    assert (disk / "model.safetensors").exists()
+
+
 def test_a_pipeline_is_not_saved_between_the_files_of_another_kind(tiny_folder, tmp_path):
     import shutil
 
@@ -232,6 +273,10 @@ def test_an_evaluation_replaces_only_what_an_evaluation_wrote(tiny_folder, tmp_p
     (team / "predictions.json").rename(team / "report.html")  # is not written without --report
     assert main([*words, "--output", str(team)]) == 0
     assert (team / "report.html").read_text() == "theirs"
+    for scores in ('{"alice": 3}', "no scores"):
+        (team / "scores.json").write_text(scores)
+        assert main([*words, "--output", str(team)]) == 2
+        assert (team / "scores.json").read_text() == scores
     for _ in range(2):  # its own are replaced
         assert main([*words, "--output", str(tmp_path / "own")]) == 0
 
@@ -307,6 +352,60 @@ def test_an_export_is_not_replaced_by_its_conversion(tmp_path):
             convert_file(path, tmp_path / output, "label-studio", overwrite=True)
     assert path.read_bytes() == before
     convert_file(path, tmp_path / "squad.json", "label-studio")
+
+
+def test_a_table_is_not_replaced_by_less(tmp_path):
+    row = {"id": "a", "question": "Who?", "context": "Ada lives here.", "reply": "Ada"}
+    path, columns = tmp_path / "own.json", Columns(answer="reply")
+    for rows in ([row | {"annotator": "Bo"}], [row | {"rating": {"annotator": 5}}]):
+        path.write_text(json.dumps(rows))
+        with pytest.raises(ValueError, match="its field '(annotator|rating)' would be gone"):
+            convert_file(path, path, columns=columns, overwrite=True)
+        assert json.loads(path.read_text()) == rows
+    path.write_text(json.dumps([row]))
+    for names in (columns, Columns()):  # and once more, as SQuAD's own
+        convert_file(path, path, columns=names, overwrite=True)
+    assert convert(path)[0][0]["answers"] == {"text": ["Ada"], "answer_start": [0]}
+
+
+def test_what_is_no_ordinary_file_does_not_become_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "pipe.json")
+    for name in ("pipe.json", "link.json"):
+        with pytest.raises(ValueError, match="no ordinary file"):
+            write_json(tmp_path / name, {})
+    assert stat.S_ISFIFO((tmp_path / "pipe.json").stat().st_mode) and len(os.listdir(tmp_path)) == 2
+
+
+def test_two_columns_of_answers(tmp_path):
+    path = tmp_path / "own.jsonl"
+    row = {"question": "Who?", "context": "Ada lives here."}
+    path.write_text(json.dumps(row | {"answer": "Ada"}) + "\n" + json.dumps(row | {"answers": []}))
+    with pytest.raises(ValueError, match="the columns answer and answers: say which"):
+        convert(path, no_answer="keep")
+    made = convert(path, columns=Columns(answer="answer"), no_answer="keep")[0]
+    assert [row["answers"]["text"] for row in made] == [["Ada"], []]
+
+
+def test_many_rows_of_one_question_take_no_time(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("id,question,context,answer\n" + "1,Who?,Ada is here.,Ada\n" * 30_000)
+    began = time.process_time()
+    made = convert(path)[0]
+    assert len(made[0]["answers"]["text"]) == 30_000 and time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("name", ["validation.ndjson", "test.xlsx", "dev/part.json"])
+def test_a_split_that_would_not_be_read_is_told(tmp_path, name):
+    load_squad()["train"].select(range(2)).to_json(tmp_path / "train.jsonl")
+    for harmless in ("figures.xlsx", "train.tsv", "notes/some.json"):  # train.jsonl is read
+        (tmp_path / harmless).parent.mkdir(exist_ok=True)
+        (tmp_path / harmless).write_text("x")
+    assert load_squad(tmp_path).keys() == {"train"}
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match="is called like a split, and would not be read"):
+        load_squad(tmp_path)
 
 
 def test_a_split_that_is_compressed_is_not_left_out(tmp_path):
