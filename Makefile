@@ -87,7 +87,7 @@ docs: .venv/ready
 	$(PY) tools/pages.py --render
 
 lab: .venv/ready  # in a container one often is root, which Jupyter refuses by itself
-	$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. nbs/index.ipynb
+	$(PY) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 clean:
 	rm -rf _proc _docs build dist
