@@ -539,6 +539,8 @@ def _is_of_a_run(path: Path) -> bool:
 
 def _check_strange(path: Path, overwrite: bool) -> None:
     "A folder that never was a run's is somebody's own"
+    if _is_of_a_run(path):
+        return
     found = [path / name for name in ASIDE if (path / name).exists()]
     if overwrite:
         found += run_files(path)
@@ -588,17 +590,16 @@ def open_run(
     killed = lock.exists()  # a run takes its lock away at its end
     try:
         with only_one(lock, "training", path):
+            _check_folder(path, resume, overwrite)
+            if killed or any(map(_is_of_a_run, (path, *map(path.joinpath, ASIDE)))):
+                _heal(path)
+            _check_strange(path, overwrite)
+            if overwrite:
+                _check_model(model, path)
             try:
-                _check_folder(path, resume, overwrite)
-                if killed or any(map(_is_of_a_run, (path, *map(path.joinpath, ASIDE)))):
-                    _heal(path)
-                else:
-                    _check_strange(path, overwrite)
-                if overwrite:
-                    _check_model(model, path)
                 yield folder
             finally:
-                if folder.identity and folder.aside.is_dir():
+                if folder.aside.is_dir():
                     _heal(path)
     finally:
         if made:

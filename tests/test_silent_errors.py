@@ -3,6 +3,7 @@ folders that are called like something else, models that change, files that some
 
 import json
 import os
+import shutil
 import stat
 import time
 
@@ -213,6 +214,12 @@ def test_a_folder_that_is_refused_stays_as_it_was(tmp_path):
                 folder.start({"data": "x"})
         assert (tmp_path / "README.md").read_text() == "README.md"
         assert len(list(tmp_path.rglob("*.*"))) == 5 and (tmp_path / ".gone-x/notes").exists()
+    shutil.rmtree(tmp_path / ".previous")
+    (tmp_path / ".squadqa.lock").touch()  # a run was killed before it wrote anything
+    with pytest.raises(ValueError, match="README.md is there, but no run made this folder"):
+        with open_run(tmp_path, overwrite=True):
+            pass
+    assert (tmp_path / "README.md").read_text() == "README.md"
 
 
 def test_new_weights_spare_what_is_only_called_like_weights(tmp_path):
@@ -243,8 +250,6 @@ def test_a_checkpoint_that_is_a_link_goes_alone(tmp_path):
 
 
 def test_a_pipeline_is_not_saved_between_the_files_of_another_kind(tiny_folder, tmp_path):
-    import shutil
-
     from squadqa.models import resolve_model
 
     pipe = QuestionAnsweringPipeline(load_model(tiny_folder), load_tokenizer(tiny_folder))
