@@ -120,7 +120,7 @@ def _places(context: str, text: str) -> list[int]:
     for start in find_answers(context, text):
         end = start + len(text)
         before, behind = context[max(start - 2, 0) : start], context[end : end + 2]
-        cut_before = text[0].isdigit() and re.search(r"\d[.,]?$", before)
+        cut_before = text[0].isdigit() and re.search(r"\d[.,]?\Z", before)
         cut_behind = text[-1].isdigit() and re.match(r"[.,]?\d", behind)
         if not cut_before and not cut_behind:
             found.append(start)

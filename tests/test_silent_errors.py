@@ -312,6 +312,7 @@ def test_a_number_inside_a_longer_one_is_no_answer(tmp_path):
     assert locate("in 1915, 2 x 15", "15")[0] == 13
     for context in ("It cost 3.5 euros", "5,000 were sold", "1,500 were sold, 5.5 kept"):
         assert locate(context, "5")[0] is None and locate(context, "500")[0] is None
+    assert locate("It was built in 1999\n2000 saw it open", "2000") == (21, "", "")
     assert locate("Rooms 4, 5, and 6.", "5")[0] == 9 and locate("It was 5.", "5")[0] == 7
     place, kind, message = locate("15 apples", "5")
     assert (place, kind) == (None, "answer_not_in_context") and "inside longer numbers" in message
