@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from transformers import TrainerCallback
 
 from .arguments import launched
-from .files import check_flag, file_digest, user_path
+from .files import check_flag, file_digest, json_object, user_path
 from .models import check_name, resolve_model
 
 _logger = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ def seal_checkpoint(
     os.replace(draft, folder / SEAL)
 
 
-def _fits(seal) -> bool:
+def _fits(seal: dict) -> bool:
     "Has it the shape of what `seal_checkpoint` writes?"
-    if not (isinstance(seal, dict) and isinstance(seal.get("identity"), dict)):
+    if not isinstance(seal.get("identity"), dict):
         return False
     files = seal.get("files")
     if not (isinstance(files, dict) and files):
@@ -84,10 +84,7 @@ def read_seal(
     folder: str | Path,  # a checkpoint
 ) -> dict:  # identity and files; empty if there is no seal, or none that is whole
     "What `seal_checkpoint` wrote."
-    try:
-        seal = json.loads((Path(folder) / SEAL).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
+    seal = json_object(Path(folder) / SEAL)
     return seal if _fits(seal) else {}
 
 
@@ -522,11 +519,7 @@ def _check_folder(path: Path, resume: bool, overwrite: bool) -> None:
 
 def _is_of_a_model(path: Path) -> bool:
     "Other programs have a config.json too"
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(about, dict) and bool({"model_type", "peft_type"} & about.keys())
+    return bool({"model_type", "peft_type"} & json_object(path).keys())
 
 
 def _is_of_a_run(path: Path) -> bool:

@@ -315,18 +315,10 @@ def _spare_data(data: str, folder: Path) -> None:
             )
 
 
-def _is_scores(path: Path) -> bool:
-    "Is it what `evaluate` writes?"
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(scores, dict) and {"exact_match", "f1"} <= scores.keys()
-
-
 def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     "What can be refused before anything is loaded"
     from squadqa.backends import check_backend
+    from squadqa.files import json_object
     from squadqa.languages import language_code
     from squadqa.models import is_own_folder
     from squadqa.results import spare_project
@@ -348,7 +340,7 @@ def _check_evaluate(args: argparse.Namespace, folder: Path) -> None:
     _spare_data(args.data, folder)
     written = _WRITTEN if args.report else _WRITTEN[:-1]
     there = [folder / name for name in written if (folder / name).exists()]
-    if there and not _is_scores(folder / "scores.json"):
+    if there and not {"exact_match", "f1"} <= json_object(folder / "scores.json").keys():
         raise ValueError(
             f"{there[0]} is there, but no evaluation wrote it: choose another folder with "
             "--output, or remove the file yourself"
