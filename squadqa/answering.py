@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .files import check_count, shown
+from .files import check_count, is_blank, shown
 from squadqa.pairs import (
     ContextTokens,
     PairLayout,
@@ -291,12 +291,16 @@ def _spans_of(asked: Asked, start_logits, end_logits, max_answer_length: int, n:
 # %% ../nbs/inside/answering.ipynb #pairs
 def _check_forms(question, context):
     "Refuse what is neither a text nor several of them"
-    if not isinstance(question, Iterable):
-        raise ValueError(f"the question is {question!r}, not a string")
+    for name, value in {"question": question, "context": context}.items():
+        if isinstance(value, str):
+            continue
+        one_cell = getattr(value, "ndim", 1) == 0  # np.array("Who?")
+        if one_cell or isinstance(value, bytes) or not isinstance(value, Iterable | None):
+            raise ValueError(f"the {name} is {value!r}, not a string")
+    if question is None:
+        raise ValueError("the question is None, not a string")
     if isinstance(question, set | frozenset):
         raise ValueError("the questions are a set, which has no order: pass a list")
-    if not isinstance(context, Iterable | None):
-        raise ValueError(f"the context is {context!r}, not a string")
     if isinstance(context, str | None):
         return
     if isinstance(context, Mapping | set | frozenset):
@@ -341,7 +345,7 @@ def _check_text(name: str, text, allow_empty: bool) -> None:
     except UnicodeEncodeError as e:
         half = f"{text[e.start]!r} at {e.start}, half of a character"
         raise ValueError(f"the {name} has {half}") from None
-    blank = not text or name == "question" and not text.strip()
+    blank = is_blank(text) if name == "question" else not text
     if blank and not allow_empty:
         raise ValueError(f"the {name} is empty")
 

@@ -31,6 +31,7 @@ from squadqa.files import (
     check_flag,
     file_digest,
     id_text,
+    is_blank,
     known_file,
     read_rows,
     replace_file,
@@ -53,7 +54,7 @@ def _question(row: Row, names: dict[str, str], number: int) -> dict:
         raise ValueError(f"{row.at}: the id is {shown(name)}, neither a text nor a whole number")
     for role in ("question", "context"):
         value: Any = row.values.get(names[role])
-        problem = text_problem(value) or ("" if value.strip() else "empty")
+        problem = text_problem(value) or ("empty" if is_blank(value) else "")
         if problem:
             raise ValueError(
                 f"{row.at} (id {shown(question['id'])}): the {names[role]} is {problem}; "

@@ -528,10 +528,12 @@ def _read(path: str) -> str:
 
 def _questions(args: argparse.Namespace) -> list[str]:
     "What was asked, on the command line and in a file"
+    from squadqa.files import is_blank
+
     questions = list(args.question)
     if args.questions:
         lines = re.split("\r\n|\r|\n", _read(args.questions))  # splitlines() cuts at U+2028 too
-        questions += [line for line in lines if line.strip()]
+        questions += [line for line in lines if not is_blank(line)]
     if not questions:
         raise ValueError("there is no question: use --question, or --questions FILE, one a line")
     return questions
@@ -541,13 +543,15 @@ def answer(
     args: argparse.Namespace,  # question, questions, context, text, top_k and options
 ) -> int:  # exit code
     "Answer questions about one context: one line of JSON for each."
+    from squadqa.files import is_blank
+
     if sys.stdout is None:
         raise ValueError("standard output is closed, and the answers would be lost")
     if args.questions == args.context == "-":
         raise ValueError("only one of --questions and --context can come from standard input")
     questions = _questions(args)
     context = args.text if args.text is not None else _read(args.context)
-    if not context.strip():
+    if is_blank(context):
         raise ValueError("the context is empty")
     options = _ask_options(args, args.top_k)
     pairs = ({"question": question, "context": context} for question in questions)

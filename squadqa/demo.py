@@ -19,7 +19,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .data import load_squad
-from .files import text_problem
+from .files import is_blank, text_problem
 
 if TYPE_CHECKING:
     import gradio
@@ -120,7 +120,7 @@ def check_text(
     limit: int,  # characters allowed
 ) -> str:  # the text, as it was
     "Refuse what is empty or too long, with a `ValueError` for the reader of the page."
-    if not text or not text.strip():
+    if not text or is_blank(text):
         raise ValueError(f"The {name} is empty: type or paste one.")
     if len(text) > limit:
         raise ValueError(

@@ -31,6 +31,7 @@ from squadqa.files import (
     answer_lists,
     check_columns,
     id_text,
+    is_blank,
     known_file,
     place_rows,
     read_rows,
@@ -119,14 +120,19 @@ def to_dataset(
     return Dataset.from_list(examples, features=FEATURES)
 
 # %% ../nbs/inside/examples.ipynb #splits
+_SPLIT_WORDS = {  # the first of them that a name holds tells its split
+    "test": {"test"},
+    "validation": {"validation", "valid", "val", "dev", "eval"},
+    "train": {"train", "training"},
+}
+
+
 def split_of(
     path: str | Path,  # a file; only its name counts
 ) -> str:  # "train", "validation" or "test"
     "Guess the split from a file's name; `train` where the name says nothing."
-    words = re.split(r"[^a-z]+", Path(path).stem.lower())
-    if "test" in words:
-        return "test"
-    return "validation" if {"validation", "valid", "val", "dev", "eval"} & set(words) else "train"
+    words = set(re.split(r"[^a-z]+", Path(path).stem.lower()))
+    return next((split for split, names in _SPLIT_WORDS.items() if words & names), "train")
 
 
 # What `datasets` calls the parts of a split; some versions add a number of their own
@@ -156,20 +162,20 @@ def _check_parts(split: str, parts: list[Path]) -> None:
         raise ValueError(f"{parts[0]} is one of {total} parts, and part {missing[0]} is not there")
 
 
-_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "eval", "test"}
 _OTHER_FORMATS = (".arrow", ".feather", ".ndjson", ".tsv", ".xls", ".xlsx")
 
 
 def _check_unread(file: Path) -> None:
     "What somebody would take for a split of its folder must not be left out without a word"
     plain, kind = file.with_suffix(""), file.suffix.lower()
+    names = set.union(*_SPLIT_WORDS.values())
     if file.is_dir():
         inside = any(any(file.glob(f"*{ending}")) for ending in READERS)
-        unread = inside and file.name.lower() in _SPLITS
+        unread = inside and file.name.lower() in names
     elif kind in PACKED and plain.suffix.lower() in READERS and not plain.exists():
         raise ValueError(f"{file} is compressed: unpack it, or move it out of {file.parent}")
     else:
-        unread = kind in _OTHER_FORMATS and plain.name.lower() in _SPLITS
+        unread = kind in _OTHER_FORMATS and plain.name.lower() in names
         unread = unread and not any(plain.with_suffix(ending).exists() for ending in READERS)
     if unread:
         raise ValueError(
@@ -355,7 +361,7 @@ def _answer_problems(example: dict) -> Iterator[tuple[str, str]]:
     for text, start in zip(texts, starts):
         if text is None or start is None:
             yield "null_field", "an answer has a null text or start"
-        elif not text.strip():
+        elif is_blank(text):
             yield (
                 "empty_answer",
                 "an answer is empty; a question without an answer has two empty lists",
@@ -376,7 +382,7 @@ def example_problems(
         yield "null_field", f"{', '.join(null)} is null"
         return
     for name in ("id", "question", "context"):
-        if not example[name].strip():
+        if is_blank(example[name]):
             yield f"empty_{name}", f"the {name} is empty"
-    if example["context"].strip():
+    if not is_blank(example["context"]):
         yield from _answer_problems(example)

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PACKED', 'READERS', 'shown', 'counted', 'user_path', 'input_file', 'read_text', 'parse_json', 'json_object',
-           'file_digest', 'text_problem', 'id_text', 'whole_number', 'take', 'check_count', 'check_flag', 'Row',
-           'as_row', 'place_rows', 'check_columns', 'separator_hint', 'answer_lists', 'walk_squad', 'squad_rows',
+           'file_digest', 'text_problem', 'is_blank', 'id_text', 'whole_number', 'take', 'check_count', 'check_flag',
+           'Row', 'as_row', 'place_rows', 'check_columns', 'separator_hint', 'answer_lists', 'walk_squad', 'squad_rows',
            'known_file', 'read_rows', 'replace_file', 'write_json']
 
 # %% ../nbs/inside/files.ipynb #export-imports
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import reprlib
 import secrets
 import shutil
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -59,15 +61,24 @@ def user_path(
         raise ValueError(f"{shown(path)} is no path")
     if "\0" in str(path):
         raise ValueError(f"{shown(str(path))} is no path: it holds a NUL character")
-    if not str(path).startswith("~"):
-        plain = Path(path)  # which drops the "./" of "./~", so that it would be a home folder
-        return plain.absolute() if str(plain).startswith("~") else plain
+    found = Path(path)
+    if str(path).startswith("~"):
+        try:
+            found = found.expanduser()
+        except RuntimeError:
+            raise ValueError(
+                f"{path}: there is no user of this name; a file that is called so is ./{path}"
+            ) from None
+    elif str(found).startswith("~"):  # it was "./~", which must not become a home folder
+        found = found.absolute()
     try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ValueError(
-            f"{path}: there is no user of this name; a file that is called so is ./{path}"
-        ) from None
+        found.lstat()
+    except ValueError:  # of a character that no path can hold
+        return found
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{shown(str(path))} is no path: it is too long") from None
+    return found
 
 
 def input_file(
@@ -200,6 +211,13 @@ def text_problem(
             "half of a surrogate pair"
         )
     return ""
+
+
+def is_blank(
+    text: str,  # of any length
+) -> bool:  # True for an empty one, too
+    "Is there nothing to see? Zero-width and control characters fill no text either."
+    return all(char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in text)
 
 
 def id_text(

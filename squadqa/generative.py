@@ -43,7 +43,7 @@ from .arguments import Hyperparameters, check_effect, choose_hyperparameters
 from .batching import WindowCollator, evaluating, make_features
 from .checkpoints import open_run, unheard_is_fine
 from .evaluation import Evaluation
-from .files import check_columns, check_count
+from .files import check_columns, check_count, is_blank
 from .hub import describe_run, model_card, open_push
 from .labeling import answer_chars, first_answers, held_chars
 from .metrics import squad_scores
@@ -153,7 +153,7 @@ def prompt_windows(
     if len(contexts):  # each context is tokenized once
         tokens = tokenize_contexts(tokenizer, dict.fromkeys(" " + c for c in contexts))
     for i, question, text in zip(names, questions, contexts):
-        if not question.strip():
+        if is_blank(question):
             raise ValueError(
                 f"example {i!r}: the question is empty ({question!r}): write one, or leave the "
                 "example out"

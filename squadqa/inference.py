@@ -66,7 +66,7 @@ from squadqa.backends import (
     open_engine,
 )
 from .batching import predict_logits
-from .files import check_count
+from .files import check_count, is_blank
 from squadqa.models import (
     check_fit,
     load_tokenizer,
@@ -440,7 +440,7 @@ class QuestionAnsweringPipeline(Pipeline):
 
     def _stream(self, pairs, options: AskOptions, batch_size: int | None) -> Iterator[dict | list]:
         for chunk in chunks(pairs, most=batch_size or 1):  # who sends may wait for an answer
-            full = [bool(question.strip() and context) for question, context in chunk]
+            full = [not is_blank(question) and context != "" for question, context in chunk]
             asked = [pair for pair, is_full in zip(chunk, full) if is_full]
             found = iter(self._answers(asked, options, batch_size) if asked else [])
             yield from (next(found) if is_full else NO_SPAN.copy() for is_full in full)

@@ -313,6 +313,8 @@ def _number(value) -> float:
     "What can be compared with a threshold; NaN for anything else"
     try:
         return math.nan if isinstance(value, (str, bytes)) else float(value)
+    except OverflowError:  # of a whole number
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         return math.nan
 

@@ -110,8 +110,9 @@ def resolve_model(
         raise ValueError("the model has no name: pass a preset, a folder, or a name on the Hub")
     if name == "starter":
         return str(Path(str(files("squadqa"))) / "starter")
+    path = user_path(name)  # says so where it can be none
     if name.startswith("~"):
-        return str(user_path(name))
+        return str(path)
     offline = offline_minilm() if name in ("minilm", PRESETS["minilm"]) else None
     return str(offline or PRESETS.get(name, name))
 

@@ -34,6 +34,7 @@ from squadqa.files import (
     counted,
     id_text,
     input_file,
+    is_blank,
     parse_json,
     place_rows,
     read_rows,
@@ -159,7 +160,7 @@ class Columns:
     "How the columns of a table are called. None: the usual name, if it is there."
 
     question: str | None = None  # usually question
-    context: str | None = None  # usually context, or text
+    context: str | None = None  # usually context; where there is none, text
     answer: str | None = None  # the answer's text or a list of texts; usually answer, or answers
     start: str | None = None  # first character of the answer; usually answer_start, or searched
     id: str | None = None  # usually id; without such a column, the numbers of the rows
@@ -242,7 +243,7 @@ def _as_answer(value, at: str, context) -> str:
         return str(value) if _holds(context, str(value)) else id_text(value) or str(value)
     if text_problem(value):
         raise ValueError(f"{at}: the answer is {text_problem(value)}")
-    return value if value.strip() else ""
+    return "" if is_blank(value) else value
 
 
 def _holds(context, text: str) -> bool:
@@ -340,7 +341,7 @@ class Draft:
     def __post_init__(self):
         for name in ("question", "context"):
             value = getattr(self, name)
-            problem = text_problem(value) or ("" if value.strip() else f"empty ({value!r})")
+            problem = text_problem(value) or (f"empty ({value!r})" if is_blank(value) else "")
             if problem:
                 raise ValueError(
                     f"{self.at} (id {shown(self.id)}): the {name} is {problem}; every row needs one"
@@ -972,8 +973,10 @@ def _check_effect(layout: str, columns: Columns, label, utf16, object_name) -> N
 
 def _drafts(path: Path, layout: str, columns: Columns, label, utf16, object_name) -> list[Draft]:
     "Read a file in one of the layouts"
-    if layout not in LAYOUTS:
+    if not isinstance(layout, str) or layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
+    if not isinstance(columns, Columns):
+        raise ValueError(f"columns is {shown(columns)}: pass Columns(question=..., context=...)")
     _check_effect(layout, columns, label, utf16, object_name)
     path, where = input_file(path), str(path)
     if path.suffix.lower() not in LAYOUTS[layout]:

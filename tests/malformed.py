@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 CONTEXT = "Ann met Bo in Rome."
 ANSWERS = {"text": ["Bo"], "answer_start": [8]}
 ROW = {"id": "x1", "context": CONTEXT, "question": "Whom did Ann meet?", "answers": ANSWERS}
+UNSEEN = "\u200b \ufeff\x00"  # a zero-width space, a byte order mark, a control character
 HALF = "\ud83d"  # half of an emoji: JSON can spell it, UTF-8 can't
 
 
@@ -172,7 +173,7 @@ CASES = [
     Case("no-user-source", files(), words("convert", "~nobody-here/a.csv"), "no user of this name"),
     Case("nul-path", files(), ("check", "a\0b.json"), "holds a NUL character"),
     Case("under-a-file", files(a_csv="x"), words("convert", "a.csv/b.csv"), "cannot be read"),
-    Case("long-name", files(), words("convert", "a" * 300 + ".csv"), "cannot be read: .*too long"),
+    Case("long-name", files(), words("convert", "a" * 300 + ".csv"), "no path: it is too long"),
     # Values of the wrong type
     *everywhere("context-5", "a.jsonl", second(context=5), "line 2.*x2.*context is 5, not a text"),
     *everywhere("context-list", "a.jsonl", second(context=["Ann"]), "line 2.*x2.*context is"),
@@ -373,13 +374,13 @@ CASES = [
         "converted-long-name",
         files(a_jsonl=lines(ROW)),
         ("convert", "a.jsonl", "a" * 300 + ".json"),
-        "cannot be written: File name too long",
+        "is no path: it is too long",
     ),
     Case(
         "answers-long-name",
         files(a_jsonl=lines(ROW)),
         ("predict", "--model", "{tiny}", "--input", "a.jsonl", "--output", "a" * 300 + ".jsonl"),
-        "cannot be written: File name too long",
+        "is no path: it is too long",
     ),
     Case(
         "converted-csv",
@@ -390,7 +391,33 @@ CASES = [
     # Questions that are none
     *everywhere("header-only", "a.csv", "id,question,context\n", "a.csv holds no", ("predict",)),
     *everywhere("no-rows", "a.json", [], "a.json holds no", ("check", "convert", "predict")),
+    *everywhere("unseen-question", "a.jsonl", second(question=UNSEEN), "x2.*question is empty"),
+    *everywhere("unseen-context", "a.jsonl", second(context=UNSEEN), "x2.*context is empty"),
+    Case(
+        "unseen-question-asked",
+        files(),
+        ("answer", "--model", "{tiny}", "--text", CONTEXT, "--question", UNSEEN),
+        "the question is empty",
+    ),
+    Case(
+        "unseen-questions-asked",
+        files(a_txt="\u200b\n\ufeff \n"),
+        ("answer", "--model", "{tiny}", "--text", CONTEXT, "--questions", "a.txt"),
+        "there is no question",
+    ),
+    Case(
+        "unseen-context-asked",
+        files(),
+        ("answer", "--model", "{tiny}", "--text", UNSEEN, "--question", "Whom?"),
+        "the context is empty",
+    ),
     # Options and names that do not mean what they seem to
+    Case(
+        "model-long-name",
+        files(),
+        ("answer", "--model", "m" * 5000, "--text", CONTEXT, "--question", "Whom?"),
+        "is no path: it is too long",
+    ),
     Case(
         "format-as-data",
         files(a_json=[ROW]),

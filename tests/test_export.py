@@ -419,6 +419,17 @@ def test_what_cannot_be_exchanged_is_refused(own, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
+def test_a_disk_mounted_below_an_export_is_left_alone(cache, own, tmp_path, monkeypatch):
+    output = export_model(own, tmp_path / "out")
+    (output / "mine" / "disk").mkdir(parents=True)
+    (output / "mine" / "disk" / "letters.txt").write_text("Dear Ada")
+    before = sorted(output.rglob("*"))
+    monkeypatch.setattr(export.os.path, "ismount", lambda path: Path(path).name == "disk")
+    with pytest.raises(ValueError, match="a disk is mounted below it, at .*disk"):
+        export_model(own, output, overwrite=True)
+    assert sorted(output.rglob("*")) == before
+
+
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_failure_leaves_what_was_there(cache, own, tmp_path, monkeypatch, earlier):
     output = tmp_path / "out"

@@ -381,7 +381,7 @@ def test_places_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "loop").symlink_to("loop")
     for name in (".", "file/a.txt", "loop/a.txt", "a" * 300):
-        with pytest.raises(ValueError, match="cannot be written|is a folder"):
+        with pytest.raises(ValueError, match="cannot be written|is a folder|too long"):
             with replace_file(tmp_path / name) as beside:
                 beside.write_text("x")
     assert sorted(os.listdir(tmp_path)) == ["file", "loop"]

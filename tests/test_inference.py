@@ -25,6 +25,7 @@ from transformers import (
 
 from squadqa.batching import predict_logits
 from squadqa.evaluation import evaluate_model
+from squadqa.files import is_blank
 from squadqa.inference import (
     NO_SPAN,
     AskOptions,
@@ -157,7 +158,7 @@ def test_windows_are_those_of_the_tokenizer(name, request):
 # Properties
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
-QUESTIONS = WORDS.filter(str.strip)
+QUESTIONS = WORDS.filter(lambda text: not is_blank(text))
 CONTEXTS = st.one_of(
     WORDS,
     st.lists(WORDS, min_size=1, max_size=60).map(" ".join),
@@ -396,6 +397,11 @@ def test_a_stream_is_read_as_it_is_needed(tiny):
         (["Who?", None], "text", "number 1: the question is None"),
         (["a", "b"], ["c"], "2 questions but 1 contexts"),
         (3, "text", "the question is 3"),
+        ("\u200b", "text", "the question is empty"),
+        (b"Who?", "text", "the question is b'Who"),
+        (np.array("Who?"), "text", r"the question is array\('Who"),
+        ("Who?", np.array("text"), r"the context is array\('text"),
+        (None, "text", "the question is None"),
         ("Who?", None, "the context is None"),
         ({"question": "Who?"}, None, "the context is None"),
         ("x " * 380, "text " * 400, "380 tokens.*max_question_len"),

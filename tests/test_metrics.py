@@ -178,6 +178,15 @@ def test_thresholds_and_probabilities_are_numbers(value):
         squad_v2_scores(rows, REFERENCES)
 
 
+@pytest.mark.parametrize("value, exact", [(10**400, 100 / 3), (-(10**400), 200 / 3)])
+def test_a_whole_number_may_be_larger_than_a_float(value, exact):
+    rows = [{"id": i, "prediction_text": "x", "no_answer_probability": value} for i in "123"]
+    gold = {"text": ["x"], "answer_start": [0]}
+    references = [{"id": i, "answers": gold} for i in "12"]
+    references.append({"id": "3", "answers": {"text": [], "answer_start": []}})
+    assert squad_v2_scores(rows, references, 0.5)["exact"] == pytest.approx(exact)
+
+
 def test_what_cannot_be_scored_is_told():
     good, answers = {"1": "x", "2": ""}, REFERENCES[0]["answers"]
     for predictions, references, words in (

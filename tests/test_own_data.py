@@ -944,6 +944,9 @@ def test_wrong_calls(tmp_path):
     )
     for how, words in (
         ({"layout": "xml"}, "layout='xml' is not one of table, haystack, label-studio, doccano"),
+        ({"layout": ["table"]}, r"layout=\['table'\] is not one of"),
+        ({"columns": {"question": "ask"}}, "columns is {'question': 'ask'}: pass Columns"),
+        ({"columns": None}, "columns is None: pass Columns"),
         ({"unclear": "last"}, "unclear='last' is not one of raise, first, skip"),
         ({"not_found": "first"}, "not_found='first'"),
         ({"no_answer": "no"}, "no_answer='no'"),
@@ -963,6 +966,14 @@ def test_wrong_calls(tmp_path):
         convert(tmp_path / "a.txt")
     with pytest.raises(ValueError, match="no example is left of 1 rows"):
         finish([Draft("row 0", "a", "q", "c", [("x", None)])], choices=Choices(not_found="skip"))
+
+
+def test_text_is_the_context_only_where_there_is_no_other(tmp_path):
+    row = {"question": "Who?", "text": "Ada is here.", "answer": "Ada"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    (tmp_path / "b.jsonl").write_text(json.dumps(row | {"context": "Here is Ada."}))
+    assert convert(tmp_path / "a.jsonl")[0][0]["answers"]["answer_start"] == [0]
+    assert convert(tmp_path / "b.jsonl")[0][0]["answers"]["answer_start"] == [8]
 
 
 def test_convert_file_and_load_tables(tmp_path):
