@@ -10,13 +10,14 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-re
 export PYTHONWARNINGS := ignore:IProgress not found
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help setup demo lesson test test-all fuzz bench bench-gpu types sync format outputs docs lab clean
+.PHONY: help setup demo lesson test test-all coverage fuzz bench bench-gpu types sync format outputs docs lab clean
 help:
 	@echo "make demo         check the sample, train the starter on it, score it, ask it (minutes)"
 	@echo "make lab          open the start page in JupyterLab"
 	@echo "make lesson N=03  one lesson: in step, run, its exercises, its tests (under a minute)"
 	@echo "make test         everything that protects a commit (about ten minutes on two cores)"
 	@echo "make test-all     all tests: also all lessons in JupyterLab, kill points, heavy lessons (50 minutes)"
+	@echo "make coverage     make test, and which lines of the package it does not run"
 	@echo "make fuzz         new cases of all properties, on each tokenizer (CASES=100000)"
 	@echo "make bench        all comparisons of speed on a CPU (about an hour; needs SQUADQA_DATA)"
 	@echo "make bench-gpu    training and answering on a GPU, in under eight minutes; says so if there is none"
@@ -58,6 +59,9 @@ test: .venv/ready
 
 test-all: .venv/ready
 	$(PY) -m pytest $(PARALLEL)
+
+coverage: .venv/ready  # .coveragerc has processes counted that tests start
+	$(PY) -m pytest $(PARALLEL) -m "not slow" --cov --cov-report=term-missing:skip-covered
 
 fuzz: .venv/ready
 	$(PY) tools/fuzz.py --cases $(CASES) --workers $(WORKERS)

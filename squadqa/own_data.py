@@ -975,7 +975,7 @@ def _drafts(path: Path, layout: str, columns: Columns, label, utf16, object_name
     "Read a file in one of the layouts"
     if not isinstance(layout, str) or layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
-    if not isinstance(columns, Columns):
+    if not all(hasattr(columns, role) for role in USUAL):
         raise ValueError(f"columns is {shown(columns)}: pass Columns(question=..., context=...)")
     _check_effect(layout, columns, label, utf16, object_name)
     path, where = input_file(path), str(path)
