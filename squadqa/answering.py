@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from .files import check_count, is_blank, shown
+from .files import check_count, is_blank, shown, text_problem
 from squadqa.pairs import (
     ContextTokens,
     PairLayout,
@@ -296,9 +296,9 @@ def _check_forms(question, context):
             continue
         one_cell = getattr(value, "ndim", 1) == 0  # np.array("Who?")
         if one_cell or isinstance(value, bytes) or not isinstance(value, Iterable | None):
-            raise ValueError(f"the {name} is {value!r}, not a string")
+            raise ValueError(f"the {name} is {value!r}, not a text")
     if question is None:
-        raise ValueError("the question is None, not a string")
+        raise ValueError("the question is None, not a text")
     if isinstance(question, set | frozenset):
         raise ValueError("the questions are a set, which has no order: pass a list")
     if isinstance(context, str | None):
@@ -338,13 +338,8 @@ def _raw_pairs(question, context) -> Iterable[tuple]:
 
 def _check_text(name: str, text, allow_empty: bool) -> None:
     "Refuse what is no text, or cannot be written down"
-    if not isinstance(text, str):
-        raise ValueError(f"the {name} is {text!r}, not a string")
-    try:
-        text.encode()
-    except UnicodeEncodeError as e:
-        half = f"{text[e.start]!r} at {e.start}, half of a character"
-        raise ValueError(f"the {name} has {half}") from None
+    if problem := text_problem(text):
+        raise ValueError(f"the {name} is {problem}")
     blank = is_blank(text) if name == "question" else not text
     if blank and not allow_empty:
         raise ValueError(f"the {name} is empty")

@@ -16,6 +16,8 @@ from squadqa.analysis import (
     CONTEXTS,
     LENGTHS,
     QUESTION_WORDS,
+    Difference,
+    Slice,
     all_slices,
     answer_confusion,
     bin_names,
@@ -156,6 +158,15 @@ def test_many_questions_are_drawn_in_portions():
     "More draws than fit into one portion: as many as were asked for, and different ones."
     means = bootstrap_means(np.random.default_rng(0).random(400_000), n_resamples=5)
     assert len(means) == 5 == len(set(means.tolist()))
+
+
+def test_slices_and_differences_print_as_one_line():
+    scores = {"exact_match": 50.0, "f1": 62.5}
+    intervals = {"exact_match": (40.0, 60.04), "f1": (55.0, 70.0)}
+    line = str(Slice("who", 1234, scores, intervals))
+    assert line.split() == "who 1,234 EM 50.0 [40.0, 60.0] F1 62.5 [55.0, 70.0]".split()
+    told = str(Difference(50.0, 61.5, (1.25, 19.0), 0.0004))
+    assert told == "50.00 -> 61.50: +11.50 [+1.25, +19.00], p < 0.001"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ wrongly without a word, written half, or refused in the words of some library.""
 import json
 import math
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -350,6 +351,15 @@ def test_a_pipeline_keeps_the_threshold_of_its_model(tiny, tiny_folder, minilm, 
     assert not (tmp_path / "new" / "squadqa.json").exists()
 
 
+def test_adapters_say_what_they_need(tiny_folder, tmp_path, monkeypatch):
+    model = load_model(tiny_folder)
+    add_adapter(load_model(tiny_folder), rank=2).save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    for needs_it in (lambda: add_adapter(model), lambda: load_model(tmp_path)):
+        with pytest.raises(ValueError, match=r"needs peft: pip install 'squadqa\[offline\]'"):
+            needs_it()
+
+
 def test_packing_keeps_the_threshold_and_checks_before_it_writes(tiny_folder, tmp_path):
     adapted = add_adapter(load_model(tiny_folder), rank=2)
     adapted.save_pretrained(tmp_path / "source")
@@ -361,6 +371,9 @@ def test_packing_keeps_the_threshold_and_checks_before_it_writes(tiny_folder, tm
     with pytest.raises(ValueError, match="null_threshold"):
         pack_adapter(tmp_path / "source", tmp_path / "other", null_threshold="x")
     assert not (tmp_path / "other").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="there is no adapter in .*empty"):
+        pack_adapter(tmp_path / "empty", tmp_path / "other")
     for odd in ({"rank": "8"}, {"rank": True}, {"alpha": math.nan}, {"attention_dropout": 2}):
         with pytest.raises(ValueError, match=next(iter(odd))):
             add_adapter(load_model(tiny_folder), **odd)

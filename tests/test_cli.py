@@ -468,6 +468,13 @@ def test_report_and_language(copy_of_tiny, squadqa, tmp_path):
     assert page.startswith("<!DOCTYPE html>") and 'src="http' not in page
 
 
+def test_evaluate_needs_a_place_for_its_files(squadqa, tmp_path, tiny_folder):
+    words = ("--model", tiny_folder, "--output", "scored")
+    (tmp_path / "scored" / "predictions.json").mkdir(parents=True)
+    done = squadqa("evaluate", "--data", "sample", *words)
+    assert done.code == 2 and "predictions.json is a folder, and a file was to be" in done.err
+
+
 @pytest.mark.parametrize("folder", [False, True], ids=["a preset", "and a folder of its name"])
 def test_evaluate_writes_into_folders_of_ones_own_only(folder, squadqa, tmp_path):
     "Without --output a preset's files go beside, not into a folder that would hide the preset."

@@ -408,6 +408,8 @@ def test_a_stream_is_read_as_it_is_needed(tiny):
         ("Who?", {"id": "1", "context": "The cat."}, "the context is {'id'.*pass its text"),
         (["Who?"], {"The cat."}, "the context is {'The cat.'}"),
         ({"Who?", "What?"}, "text", "the questions are a set"),
+        (["Who?"], iter(["text"]), "many contexts come as a list"),
+        ("Who?", "half \ud83d", "the context is no text that can be stored: its character 5"),
     ],
 )
 def test_bad_questions(question, context, said, tiny):
@@ -698,8 +700,10 @@ def test_without_the_encoder_both_ways_out_are_told(monkeypatch):
         QuestionAnswerer()
 
 
-def test_what_no_answerer_is_made_of(tiny):
+def test_what_no_answerer_is_made_of(tiny, minilm):
+    nameless = BertForQuestionAnswering(tiny_config(minilm))
     for arguments, options, words in (
+        ((nameless,), {}, "pass tokenizer=: this model was built in memory and names none"),
         ((5, tiny.tokenizer), {}, "model=5 is neither the name of a model nor a model"),
         ((tiny.model, tiny.tokenizer), {"batch_size": "2"}, "batch_size='2' must be"),
         ((tiny.model, tiny.tokenizer), {"batch_size": 1.5}, "batch_size=1.5 must be"),

@@ -427,7 +427,7 @@ def test_what_cannot_be_asked(arguments, said, pipe):
 
 def test_the_bad_one_of_many_is_numbered(pipe):
     rows = [{"question": "Who?", "context": "Ann."}] * 3
-    with pytest.raises(ValueError, match="number 2: the context is None, not a string"):
+    with pytest.raises(ValueError, match="number 2: the context is None, not a text"):
         pipe([*rows[:2], {"question": "Who?"}])
 
 
