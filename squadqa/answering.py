@@ -296,7 +296,7 @@ def _check_forms(question, context):
             continue
         one_cell = getattr(value, "ndim", 1) == 0  # np.array("Who?")
         if one_cell or isinstance(value, bytes) or not isinstance(value, Iterable | None):
-            raise ValueError(f"the {name} is {value!r}, not a text")
+            raise ValueError(f"the {name} is {shown(value)}, not a text")
     if question is None:
         raise ValueError("the question is None, not a text")
     if isinstance(question, set | frozenset):

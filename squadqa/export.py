@@ -229,8 +229,6 @@ def _check_output(output: Path, overwrite: bool) -> None:
         )
     if not output.is_dir() or not any(output.iterdir()):
         return
-    for path in filter(os.path.ismount, output.rglob("*")):
-        raise ValueError(f"{output} cannot be exchanged: a disk is mounted below it, at {path}")
     if "engine" not in read_settings(output):
         raise ValueError(f"{output} is not empty, and no earlier export: choose another folder")
     if not overwrite:
@@ -238,6 +236,8 @@ def _check_output(output: Path, overwrite: bool) -> None:
             f"{output} holds an earlier export: replace it with overwrite=True (--overwrite), "
             "or choose another folder"
         )
+    for path in filter(os.path.ismount, output.rglob("*")):
+        raise ValueError(f"{output} cannot be exchanged: a disk is mounted below it, at {path}")
 
 
 def _keep_others(output: Path, staging: Path) -> None:
