@@ -36,15 +36,15 @@ def token_span(
 ) -> tuple[int, int] | None:  # first and last token (inclusive), counted from the context's first
     "The tokens that hold the answer; None if the window does not hold all of it."
     starts, ends = np.asarray(offsets).T
-    touched = np.flatnonzero((starts < end_char) & (ends > start_char))
+    touched = ((starts < end_char) & (ends > start_char)).nonzero()[0]
     if starts[0] > start_char or ends[-1] < end_char or not len(touched):
         return None
     # Characters that the tokenizer drops belong to no token. At an edge of the answer they must
     # not draw its neighbour in, so the edge moves to the first or last token that was touched.
     start = max(start_char, starts[touched[0]])
     end = min(end_char, ends[touched[-1]])
-    first = np.flatnonzero(starts <= start)[-1]
-    last = np.flatnonzero(ends >= end)[0]
+    first = (starts <= start).nonzero()[0][-1]
+    last = (ends >= end).nonzero()[0][0]
     return int(min(first, last)), int(last)  # tokens that share characters can have first > last
 
 

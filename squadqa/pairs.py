@@ -9,7 +9,9 @@ __all__ = ['Columns', 'PairLayout', 'pair_layout', 'ContextTokens', 'word_offset
 # %% ../nbs/inside/pairs.ipynb #export-imports
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -27,9 +29,13 @@ class PairLayout:
     context_first: bool  # True where the context is read before the question (XLNet)
     cls: int | None  # which of the special tokens is the CLS token; None if there is none
 
-    @property
+    @cached_property
     def n_specials(self) -> int:
-        return sum(len(part) for part in self.specials)
+        return sum(map(len, self.specials))
+
+    def in_order(self, question, context) -> tuple:
+        "First and second, in the order of a pair"
+        return (context, question) if self.context_first else (question, context)
 
     def cls_index(
         self,
@@ -39,13 +45,22 @@ class PairLayout:
         "The place that stands for *no answer here*."
         if self.cls is None:
             return 0
-        before, between, _ = (len(part) for part in self.specials)
+        before, between, _ = map(len, self.specials)
         place = self.cls
         if self.cls >= before:
             place += n_first
         if self.cls >= before + between:
             place += n_second
         return place
+
+    def token_types(
+        self,
+        n_first: int,  # tokens of the first text
+        n_second: int,  # tokens of the second text
+    ) -> list[int]:  # (tokens of the pair,)
+        "The token types of a pair, special tokens included."
+        before, first, between, second, after = self.types
+        return before + [first] * n_first + between + [second] * n_second + after
 
 
 def pair_layout(
@@ -128,7 +143,8 @@ def tokenize_once(
     )
     found = {}
     for i, text in enumerate(texts):
-        offsets = np.array(batch["offset_mapping"][i], np.int64).reshape(-1, 2)
+        offsets = np.fromiter(chain.from_iterable(batch["offset_mapping"][i]), np.int64)
+        offsets = offsets.reshape(-1, 2)
         if align_to_words:
             offsets = word_offsets(offsets, batch.word_ids(i))
         found[text] = ContextTokens(text, batch["input_ids"][i], offsets)
@@ -137,38 +153,54 @@ def tokenize_once(
 # %% ../nbs/inside/pairs.ipynb #make-windows
 @dataclass
 class Window:
-    "One window: a question and a part of its context."
+    "One window: a question and a part of its context. What the model reads is made when asked for."
 
-    features: dict[str, list[int]]  # input_ids, attention_mask and, if there are any, token types
-    first: int  # where the window's first context token stands
-    begin: int  # which token of the context that is
+    question: list[int]  # (tokens,) shared by all windows of the question
+    context: ContextTokens  # shared by all windows of the text
+    begin: int  # which token of the context the window's first one is
     end: int  # the context token after the window's last one
-    cls_index: int  # where the CLS token stands
+    layout: PairLayout  # how the two are joined
+    has_types: bool = True  # does the model read token types?
 
+    def __len__(self) -> int:
+        return self.layout.n_specials + len(self.question) + self.end - self.begin
 
-def _one_window(
-    question: list[int],
-    context: ContextTokens,
-    layout: PairLayout,
-    begin: int,
-    room: int,
-    token_types: bool,
-) -> Window:
-    "The window whose context part begins at one token"
-    before, between, after = layout.specials
-    part = context.ids[begin : begin + room]
-    one, two = (part, question) if layout.context_first else (question, part)
-    ids = [*before, *one, *between, *two, *after]
-    features = {"input_ids": ids, "attention_mask": [1] * len(ids)}
-    if token_types:
-        kind = layout.types
-        types = [*kind[0], *[kind[1]] * len(one), *kind[2], *[kind[3]] * len(two), *kind[4]]
-        features["token_type_ids"] = types
-    first = len(before)
-    if not layout.context_first:
-        first += len(question) + len(between)
-    cls = layout.cls_index(len(one), len(two))
-    return Window(features, first, begin, begin + len(part), cls)
+    @property
+    def first(self) -> int:
+        "Where the window's first context token stands"
+        before, between, _ = map(len, self.layout.specials)
+        return before if self.layout.context_first else before + len(self.question) + between
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        "Tokens of the window's first text and of its second"
+        return self.layout.in_order(len(self.question), self.end - self.begin)
+
+    @property
+    def cls_index(self) -> int:
+        "Where the CLS token stands"
+        return self.layout.cls_index(*self.lengths)
+
+    @property
+    def input_ids(self) -> list[int]:
+        part = self.context.ids[self.begin : self.end]
+        first, second = self.layout.in_order(self.question, part)
+        before, between, after = self.layout.specials
+        return before + first + between + second + after
+
+    @property
+    def attention_mask(self) -> list[int]:
+        return [1] * len(self)
+
+    @property
+    def token_type_ids(self) -> list[int]:
+        return self.layout.token_types(*self.lengths)
+
+    @property
+    def features(self) -> dict[str, list[int]]:
+        "input_ids, attention_mask and, if there are any, token types: (tokens,) each"
+        names = ["input_ids", "attention_mask"] + ["token_type_ids"] * self.has_types
+        return {name: getattr(self, name) for name in names}
 
 
 def make_windows(
@@ -184,8 +216,9 @@ def make_windows(
     windows = []
     begin = 0
     while True:
-        windows.append(_one_window(question, context, layout, begin, room, token_types))
-        if begin + room >= len(context.ids):
+        end = min(begin + room, len(context.ids))
+        windows.append(Window(question, context, begin, end, layout, token_types))
+        if end == len(context.ids):
             return windows
         begin += room - stride
 
@@ -245,22 +278,19 @@ def _width(windows: Sequence[Window], padding: str | bool, max_length: int) -> i
     if padding == _FULL:
         return max_length
     if padding in _LONGEST:
-        return max(len(window.features["input_ids"]) for window in windows)
+        return max(map(len, windows))
     raise ValueError(f"padding={padding!r} is none of 'max_length', 'longest', True, False")
 
 
-def _fill(rows: Sequence[list[int]], width: int, value: int, left: bool) -> list[list[int]]:
+def _fill(rows: Iterable[list[int]], width: int, value: int, left: bool) -> list[list[int]]:
     "Rows that are `width` long"
     if left:
         return [[value] * (width - len(row)) + row for row in rows]
     return [row + [value] * (width - len(row)) for row in rows]
 
 
-def _fill_array(rows: Sequence[list[int]], width: int, value: int, left: bool) -> np.ndarray:
-    "(rows, width): the same as an array"
-    lengths = np.array([len(row) for row in rows])[:, None]
-    place = np.arange(width)
-    own = place >= width - lengths if left else place < lengths
+def _fill_array(rows: Iterable[list[int]], own: np.ndarray, value: int) -> np.ndarray:
+    "(rows, width): the same as an array; `own` is True where the rows' own numbers go"
     filled = np.full(own.shape, value)
     filled[own] = np.fromiter(chain.from_iterable(rows), filled.dtype)
     return filled
@@ -278,21 +308,25 @@ def pad_windows(
         raise ValueError(f"return_tensors={return_tensors!r} is neither None nor 'np'")
     windows = [window for pair in pairs for window in pair.windows]
     names = [name for name in tokenizer.model_input_names if name in windows[0].features]
-    columns = {name: [window.features[name] for window in windows] for name in names}
+    rows = {name: map(attrgetter(name), windows) for name in names}  # made one at a time
     width = _width(windows, padding, max_length)
     if not width:
-        return {**columns}, [0] * len(windows)
+        return {name: list(rows[name]) for name in names}, [0] * len(windows)
     if tokenizer.pad_token_id is None:
         raise ValueError("this tokenizer has no padding token: use padding=False")
     left = tokenizer.padding_side == "left"
-    shifts = [width - len(ids) if left else 0 for ids in columns["input_ids"]]
+    shifts = [width - len(window) if left else 0 for window in windows]
     values = {
         "input_ids": tokenizer.pad_token_id,
         "token_type_ids": tokenizer.pad_token_type_id,
         "attention_mask": 0,
     }
-    fill = _fill if return_tensors is None else _fill_array
-    return {n: fill(columns[n], width, values[n], left) for n in names}, shifts
+    if return_tensors is None:
+        return {name: _fill(rows[name], width, values[name], left) for name in names}, shifts
+    begins = np.array(shifts)[:, None]
+    ends = begins + np.array([len(window) for window in windows])[:, None]
+    own = (begins <= np.arange(width)) & (np.arange(width) < ends)
+    return {name: _fill_array(rows[name], own, values[name]) for name in names}, shifts
 
 
 def cut_examples(

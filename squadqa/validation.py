@@ -140,7 +140,7 @@ def locate_pairs(
             before = shift + window.first
             behind = width - before - len(part)
             located["example_id"].append(name)
-            located["offset_mapping"].append([*[None] * before, *part, *[None] * behind])
+            located["offset_mapping"].append([None] * before + part + [None] * behind)
             located["cls_index"].append(window.cls_index + shift)
     return located
 

@@ -122,6 +122,19 @@ def test_a_text_of_many_windows_is_looked_at_once(minilm, monkeypatch):
     assert looked == ["held_chars", "dropped_marks"]
 
 
+@pytest.mark.parametrize("padding", [False, "max_length"])
+def test_rows_are_lists_of_their_own(minilm, padding):
+    "Windows share the tokens of their question and context; who changes a row changes no other."
+    pairs = cut_pairs(minilm, ["Who?", "Who?"], ["A boy.", "A boy."])
+    kept = pairs[0].context.ids.copy(), pairs[0].windows[0].features
+    columns, _ = pad_windows(pairs, minilm, padding, 384)
+    second = {name: rows[1].copy() for name, rows in columns.items()}
+    for rows in columns.values():
+        rows[0][:] = [-1] * len(rows[0])
+    assert {name: rows[1] for name, rows in columns.items()} == second
+    assert kept == (pairs[0].context.ids, pairs[0].windows[0].features)
+
+
 def test_what_cannot_be_padded_is_told(minilm, tmp_path):
     pairs = cut_pairs(minilm, ["Who?"], ["A boy."])
     with pytest.raises(ValueError, match="padding='both' is none of"):
