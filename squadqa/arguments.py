@@ -36,7 +36,7 @@ class Hyperparameters:
     recipe: str = _setting(
         "bert",
         "where the other settings come from; 'fast' is the model's own with large batches, for "
-        "a GPU and at least some ten thousand questions",
+        "a GPU and tens of thousands of questions",
         choices=tuple(RECIPES),
     )
     epochs: float = _setting(3.0, "passes over the training windows", above=0, below=2**31)
