@@ -1,4 +1,4 @@
-"""Training features: squadqa's function and the course's, both through `Dataset.map`."""
+"""Training features: squadqa's function and the course's, through `Dataset.map`."""
 
 from benchmarks.harness import Measured, Settings, Target, in_turns
 from benchmarks.material import mapped, quiet, tokenizer_of, training_part
@@ -6,7 +6,7 @@ from benchmarks.references import MAX_LENGTH, STRIDE, course_train_features
 
 COURSE = "the course's function, padded to 384"
 PADDED = "prepare_train_features, padded to 384"
-ARRAYS = "prepare_train_features, padded to 384, return_tensors='np'"
+MADE = "make_features, padded to 384"
 UNPADDED = "prepare_train_features, unpadded (as fine_tune uses it)"
 ALONE = "tokenizing alone, padded to 384, without offsets or labels"
 ALONE_UNPADDED = "tokenizing alone, unpadded"
@@ -39,6 +39,7 @@ def check_equal(course, padded, unpadded) -> None:
 
 
 def measure(settings: Settings) -> Measured:
+    from squadqa.batching import make_features
     from squadqa.labeling import prepare_train_features
 
     quiet()
@@ -47,14 +48,14 @@ def measure(settings: Settings) -> Measured:
     variants = {
         COURSE: lambda: mapped(examples, course_train_features, **own),
         PADDED: lambda: mapped(examples, prepare_train_features, **own),
-        ARRAYS: lambda: mapped(examples, prepare_train_features, **own, return_tensors="np"),
+        MADE: lambda: make_features(examples, prepare_train_features, tokenizer),
         UNPADDED: lambda: mapped(examples, prepare_train_features, **own, padding=False),
         ALONE: lambda: mapped(examples, tokenize_alone, **own, padding="max_length"),
         ALONE_UNPADDED: lambda: mapped(examples, tokenize_alone, **own, padding=False),
     }
     course, padded, unpadded = (variants[name]() for name in (COURSE, PADDED, UNPADDED))
     check_equal(course, padded, unpadded)
-    check_equal(course, variants[ARRAYS](), unpadded)
+    check_equal(course, variants[MADE](), unpadded)
     seconds, cpu = in_turns(variants, settings.rounds)
     return Measured(
         what=f"{len(examples)} questions to {len(padded)} windows of {MAX_LENGTH}, stride {STRIDE}",
@@ -63,7 +64,7 @@ def measure(settings: Settings) -> Measured:
         cpu_seconds=cpu,
         targets=[
             Target(PADDED, COURSE, at_least=2),
-            Target(ARRAYS, COURSE, at_least=2),
+            Target(MADE, COURSE, at_least=2),
             Target(UNPADDED, COURSE, at_least=2),
             Target(PADDED, ALONE, at_most=1.5),
             Target(UNPADDED, ALONE_UNPADDED, at_most=1.5),

@@ -1,4 +1,4 @@
-"""Validation features: squadqa's function and the course's, both through `Dataset.map`."""
+"""Validation features: squadqa's function and the course's, through `Dataset.map`."""
 
 from benchmarks.harness import Measured, Settings, Target, in_turns
 from benchmarks.material import mapped, quiet, tokenizer_of, validation_set
@@ -6,7 +6,7 @@ from benchmarks.references import MAX_LENGTH, STRIDE, course_validation_features
 
 COURSE = "the course's function, padded to 384"
 PADDED = "prepare_validation_features, padded to 384"
-ARRAYS = "prepare_validation_features, padded to 384, return_tensors='np'"
+MADE = "make_features, padded to 384"
 UNPADDED = "prepare_validation_features, unpadded (as evaluate_model uses it)"
 
 
@@ -21,6 +21,7 @@ def check_equal(course, padded, unpadded) -> None:
 
 
 def measure(settings: Settings) -> Measured:
+    from squadqa.batching import make_features
     from squadqa.validation import prepare_validation_features
 
     quiet()
@@ -29,17 +30,17 @@ def measure(settings: Settings) -> Measured:
     variants = {
         COURSE: lambda: mapped(examples, course_validation_features, **own),
         PADDED: lambda: mapped(examples, prepare_validation_features, **own),
-        ARRAYS: lambda: mapped(examples, prepare_validation_features, **own, return_tensors="np"),
+        MADE: lambda: make_features(examples, prepare_validation_features, tokenizer),
         UNPADDED: lambda: mapped(examples, prepare_validation_features, **own, padding=False),
     }
-    course, padded, arrays, unpadded = (variant() for variant in variants.values())
+    course, padded, made, unpadded = (variant() for variant in variants.values())
     check_equal(course, padded, unpadded)
-    check_equal(course, arrays, unpadded)
+    check_equal(course, made, unpadded)
     seconds, cpu = in_turns(variants, settings.rounds)
     return Measured(
         what=f"{len(examples)} questions to {len(padded)} windows of {MAX_LENGTH}, stride {STRIDE}",
         equal="all columns, to the course's; without padding, all tokens and offsets",
         seconds=seconds,
         cpu_seconds=cpu,
-        targets=[Target(name, COURSE, at_least=2) for name in (PADDED, ARRAYS, UNPADDED)],
+        targets=[Target(name, COURSE, at_least=2) for name in (PADDED, MADE, UNPADDED)],
     )

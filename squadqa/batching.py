@@ -38,6 +38,8 @@ def make_features(
     **options,  # max_length, stride, padding
 ) -> "Dataset":  # one row per window
     "Features of a whole split."
+    if "return_tensors" in inspect.signature(prepare).parameters:
+        options = {"return_tensors": "np"} | options  # the same rows, stored at once
     return examples.map(
         prepare,
         batched=True,

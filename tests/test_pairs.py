@@ -62,12 +62,13 @@ def check_mapped(tokenizer, examples):
         found = prepare(examples, tokenizer)
         assert all(isinstance(column, list) for column in found.values())
         assert type(found["input_ids"][0][0]) is int
-        expected = make_features(data, prepare, tokenizer)
+        expected = make_features(data, prepare, tokenizer, return_tensors=None)
         assert expected.to_dict() == Dataset.from_dict(found).to_dict()
         arrays = prepare(examples, tokenizer, return_tensors="np")
         assert isinstance(arrays["input_ids"], np.ndarray)
-        mapped = make_features(data, prepare, tokenizer, return_tensors="np")
+        mapped = make_features(data, prepare, tokenizer)
         assert mapped.to_dict() == expected.to_dict()
+        assert mapped.features == expected.features
         with pytest.raises(ValueError, match="return_tensors='pt' is neither"):
             prepare(examples, tokenizer, return_tensors="pt")
 
