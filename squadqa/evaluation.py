@@ -20,12 +20,13 @@ from .files import check_columns, write_json
 from .labeling import first_answers, label_pairs
 from .metrics import squad_scores
 from .models import check_fit
-from .pairs import Columns, cut_examples
+from .pairs import Columns, collector_paused, cut_examples
 from .postprocessing import n_best_answers, postprocess
 from .processes import merge_shards, on_cpu, pick_device, processes_of
 from .validation import locate_pairs, prepare_validation_features
 
 # %% ../nbs/inside/evaluation.ipynb #eval-features
+@collector_paused
 def prepare_evaluation_features(
     examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context, answers
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer

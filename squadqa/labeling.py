@@ -14,7 +14,7 @@ import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from .files import answer_lists, check_columns, shown, text_problem, whole_number
-from .pairs import PairWindows, cut_examples
+from .pairs import PairWindows, collector_paused, cut_examples
 from .windows import context_index, context_span, find_cls
 
 # %% ../nbs/course/03_labeling.ipynb #answer-span
@@ -167,6 +167,7 @@ def first_answers(
     return found
 
 
+@collector_paused
 def prepare_train_features(
     examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context, answers
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['Columns', 'PairLayout', 'pair_layout', 'ContextTokens', 'word_offsets', 'tokenize_once', 'Window', 'make_windows',
-           'PairWindows', 'cut_pairs', 'pad_windows', 'cut_examples']
+           'PairWindows', 'cut_pairs', 'pad_windows', 'cut_examples', 'collector_paused']
 
 # %% ../nbs/inside/pairs.ipynb #export-imports
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import chain
 from operator import attrgetter
+from typing import TypeVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -349,3 +351,24 @@ def cut_examples(
         ids=examples.get("id"),
     )
     return pairs, *pad_windows(pairs, tokenizer, padding, max_length, return_tensors)
+
+# %% ../nbs/inside/pairs.ipynb #collector-paused
+_Function = TypeVar("_Function", bound=Callable)
+
+
+def collector_paused(
+    function: _Function,  # one that makes many lists and no cycles
+) -> _Function:  # does the same
+    "A decorator: Python's garbage collector waits while the function runs."
+
+    @wraps(function)
+    def paused(*args, **options):
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*args, **options)
+        finally:
+            if was_on:
+                gc.enable()
+
+    return paused  # type: ignore[return-value]

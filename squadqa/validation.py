@@ -7,7 +7,6 @@ __all__ = ['context_offsets', 'trim_offsets', 'dropped_marks', 'locate_windows',
            'prepare_validation_features']
 
 # %% ../nbs/course/04_validation.ipynb #export-imports
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from .files import check_columns
-from .pairs import Columns, ContextTokens, PairWindows, cut_examples
+from .pairs import Columns, ContextTokens, PairWindows, collector_paused, cut_examples
 from .windows import context_index, find_cls
 
 # %% ../nbs/course/04_validation.ipynb #context-offsets
@@ -110,8 +109,8 @@ def trim_context(
     if longer:
         longest = [(start, longer.get(end, end)) for start, end in context.offsets.tolist()]
         context = replace(context, offsets=np.array(longest, np.int64).reshape(-1, 2))
-    white: np.ndarray = np.zeros(len(context.text) + 1, bool)  # the last: "before the text"
-    white[[match.start() for match in re.finditer(r"\s", context.text)]] = True
+    text = context.text + "."  # this full stop is what stands in front of an end of 0
+    white = np.strings.isspace(np.array([text]).view("U1"))  # character by character
     edges = np.flatnonzero(white[context.starts] | white[context.ends - 1])
     if not len(edges):
         return context
@@ -145,6 +144,7 @@ def locate_pairs(
     return located
 
 
+@collector_paused
 def prepare_validation_features(
     examples: dict[str, list],  # a batch of `Dataset.map`: id, question, context
     tokenizer: PreTrainedTokenizerBase,  # a fast tokenizer

@@ -1,5 +1,8 @@
 """Windows cut from a context's tokens are those that the tokenizer cuts itself, in every column."""
 
+import gc
+import sys
+
 import numpy as np
 import pytest
 from datasets import Dataset
@@ -9,8 +12,8 @@ from squadqa.batching import make_features
 from squadqa.data import load_squad
 from squadqa.labeling import label_windows, model_inputs, prepare_train_features
 from squadqa.models import load_tokenizer
-from squadqa.pairs import cut_pairs, pad_windows
-from squadqa.validation import locate_windows, prepare_validation_features
+from squadqa.pairs import ContextTokens, collector_paused, cut_pairs, pad_windows
+from squadqa.validation import locate_windows, prepare_validation_features, trim_context
 from squadqa.windows import tokenize_windows
 
 KINDS = ("bert-base-cased", "roberta-style", "xlnet-base-cased")
@@ -134,6 +137,38 @@ def test_rows_are_lists_of_their_own(minilm, padding):
         rows[0][:] = [-1] * len(rows[0])
     assert {name: rows[1] for name, rows in columns.items()} == second
     assert kept == (pairs[0].context.ids, pairs[0].windows[0].features)
+
+
+def test_every_white_character_is_trimmed():
+    for white in filter(str.isspace, map(chr, range(sys.maxunicode + 1))):
+        tokens = ContextTokens(f"{white}ab{white}", [1, 2], np.array([[0, 2], [2, 4]]))
+        assert trim_context(tokens).offsets.tolist() == [[1, 2], [2, 3]], repr(white)
+    empty = ContextTokens("", [1], np.array([[0, 0]]))
+    assert trim_context(empty).offsets.tolist() == [[0, 0]]
+
+
+def test_the_garbage_collector_waits_and_goes_on(minilm, examples):
+    @collector_paused
+    def outer(fails=False):
+        inner = collector_paused(gc.isenabled)()
+        if fails:
+            raise KeyError("a reason")
+        return inner, gc.isenabled()
+
+    assert gc.isenabled() and outer() == (False, False) and gc.isenabled()
+    with pytest.raises(KeyError, match="a reason"):
+        outer(fails=True)
+    for prepare in (prepare_train_features, prepare_validation_features):
+        with pytest.raises(ValueError, match="no column"):
+            prepare({}, minilm)
+        prepare(examples, minilm)
+        assert gc.isenabled()
+    gc.disable()
+    try:
+        outer()
+        assert not gc.isenabled()  # as its owner wanted it
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_padded_is_told(minilm, tmp_path):
