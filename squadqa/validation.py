@@ -109,7 +109,7 @@ def trim_context(
     if longer:
         longest = [(start, longer.get(end, end)) for start, end in context.offsets.tolist()]
         context = replace(context, offsets=np.array(longest, np.int64).reshape(-1, 2))
-    text = context.text + "."  # this full stop is what stands in front of an end of 0
+    text = context.text + "."  # where a token ends at 0, index -1 finds the full stop
     white = np.strings.isspace(np.array([text]).view("U1"))  # character by character
     edges = np.flatnonzero(white[context.starts] | white[context.ends - 1])
     if not len(edges):
