@@ -263,7 +263,7 @@ def find_recipe(
     before, fast = RECIPES[own], RECIPES["fast"]
     rate = before.get("learning_rate", Hyperparameters.learning_rate)
     larger = fast["batch_size"] / before.get("batch_size", Hyperparameters.batch_size)
-    rate = float(f"{rate * math.sqrt(larger):.1e}")
+    rate = float(f"{rate * larger ** (1 / 3):.0e}")
     return {"recipe": name} | before | fast | {"learning_rate": rate}
 
 # %% ../nbs/inside/arguments.ipynb #choose

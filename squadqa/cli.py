@@ -206,9 +206,11 @@ def _told_training(args: argparse.Namespace, result) -> str:
         lines.append(f"After training: {_scores(result.scores)} ({kept})")
     speed = f"{result.windows_per_second:.1f} windows per second, evaluations included"
     lines.append(f"{result.steps} steps took {result.train_seconds:.0f} s ({speed}).")
-    words = ["evaluate", "--data", str(args.data), "--model", str(args.output)]
+    unseen = result.scores or args.evaluate_every == "no"  # the data has questions to score it on
+    data, how = (args.data, "with") if unseen else ("validation=FILE", "on other questions with")
+    words = ["evaluate", "--data", str(data), "--model", str(args.output)]
     score_it = shlex.join(["squadqa", *words, *_table_words(args)])
-    lines.append(f"The model is in {args.output}. Score it with: {score_it}")
+    lines.append(f"The model is in {args.output}. Score it {how}: {score_it}")
     return "\n".join(lines)
 
 

@@ -819,6 +819,18 @@ def test_the_hint_after_a_training_reads_the_same_table(squadqa, tiny_folder):
     assert squadqa(*hint).code == 0
 
 
+def test_the_hint_after_a_training_without_validation_asks_for_other_questions(
+    squadqa, tiny_folder
+):
+    row = {"id": "a", "question": "Who met Bo?", "context": "Ann met Bo."}
+    row["answers"] = {"text": ["Ann"], "answer_start": [0]}
+    Path("train.jsonl").write_text(json.dumps(row) + "\n")
+    words = ["--data", "train.jsonl", "--model", tiny_folder, "--output", "run", "--max-steps", "1"]
+    done = squadqa("train", *words)
+    assert done.code == 0, done.err
+    assert "Score it on other questions with: squadqa evaluate --data validation=FILE" in done.out
+
+
 def test_another_engine_leaves_gpus_alone(monkeypatch):
     "It computes on a CPU, so two of its processes must not open one GPU."
     exported = "squadqa.backends.exported_engine"
