@@ -732,7 +732,7 @@ def test_the_fast_recipe_in_python_on_the_command_line_and_on_the_card(
     assert all(same(one, other) for other in others)
     for name in (*ENGINES, "cli"):
         card = (tmp_path / name / "README.md").read_text()
-        for line in ("recipe: fast", "batch_size: 64", "learning_rate: 5.7e-05", "compile: False"):
+        for line in ("recipe: fast", "batch_size: 64", "learning_rate: 4e-05", "compile: False"):
             assert f"\n- {line}\n" in card, (name, line)
 
 
